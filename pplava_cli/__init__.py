@@ -1,0 +1,1 @@
+"""The `pplava` command: parse, show, exit. All the work is in `pplava_core`."""

@@ -1,0 +1,114 @@
+"""Asking one question about several inputs: one answer each, in order.
+
+Shared by the commands that answer and leave. A failure on one input is told and counted
+and never stops the rest. Knows nothing of flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pplava_cli import opening
+from pplava_cli.console import Output, printable
+from pplava_cli.failures import exit_code_of_run
+from pplava_cli.inputs import Input
+from pplava_cli.options import ModelOptions
+from pplava_cli.records import answer_record, error_record
+from pplava_cli.sampling_line import clock, sampling_line
+
+if TYPE_CHECKING:
+    from pplava_core.models.videolm import VideoLM
+    from pplava_core.session import Session
+    from pplava_core.types import Answer, Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One question and how it is to be answered."""
+
+    question: str
+    wishes: opening.Wishes
+    evidence: bool = False
+    "Whether the moments that weighed most are shown too."
+
+
+def answer_inputs(
+    inputs: Sequence[Input], request: Request, model_options: ModelOptions, out: Output
+) -> int:
+    """Answer the request for every input; the model is loaded only if one can be read.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ModelError: the model is missing or broken, so that nothing can be answered.
+    """
+    model: VideoLM | None = None
+    if any(one.error is None for one in inputs):
+        model = opening.open_model(model_options, out)
+    failures: list[Exception] = []
+    several = len(inputs) > 1
+    for one in inputs:
+        try:
+            _answer_one(one, request, model, out, several=several)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            failures.append(error)
+            if out.json:
+                out.record(error_record(one.paths, request.question, error))
+            out.failure(error, about=one.name if several else None)
+    return exit_code_of_run(len(inputs) - len(failures), failures)
+
+
+def _answer_one(
+    one: Input, request: Request, model: VideoLM | None, out: Output, *, several: bool
+) -> None:
+    if one.error is not None:
+        raise one.error
+    assert model is not None
+    wishes = request.wishes
+    session = opening.open_session(
+        one.paths, model, sampling=wishes.sampling, reader=wishes.reader, out=out
+    )
+    out.note(sampling_line(session, wishes.pooling))
+    answer = _stream_answer(session, request, out, name=one.name if several else None)
+    if out.json:
+        out.record(answer_record(session, answer, wishes.generation, evidence=request.evidence))
+    elif request.evidence:
+        for moment in answer.evidence:
+            out.line("  " + moment_line(moment, has_clock=session.source.duration_seconds > 0))
+
+
+def _stream_answer(session: Session, request: Request, out: Output, *, name: str | None) -> Answer:
+    """Write the answer in words, as it comes on a terminal and whole into a pipe."""
+    wishes = request.wishes
+    stream = session.stream(request.question, pooling=wishes.pooling, generation=wishes.generation)
+    prefix = "" if name is None else f"{printable(name)}: "
+    if out.streams:
+        out.piece(prefix)
+        try:
+            for piece in stream:
+                out.piece(piece if name is None else piece.replace("\n", " "))
+        finally:
+            out.line()
+        return stream.answer
+    for _ in stream:
+        pass
+    text = stream.answer.text
+    if not out.json:
+        out.line(prefix + (text if name is None else " ".join(text.split())))
+    return stream.answer
+
+
+def moment_line(moment: Moment, *, has_clock: bool) -> str:
+    """Write one piece of evidence as a person reads it; pictures are counted, not timed."""
+    share = f"{100 * moment.share:.0f} % of the relevance"
+    if has_clock:
+        span = f"{clock(moment.start_seconds)} – {clock(moment.stop_seconds)}"
+        return f"{span}: {share}, most at {clock(moment.peak_seconds)}"
+    first, last = int(moment.start_seconds) + 1, max(int(moment.stop_seconds), 1)
+    pictures = f"picture {first}" if last <= first else f"pictures {first} – {last}"
+    return f"{pictures}: {share}"

@@ -1,0 +1,194 @@
+"""From options to a loaded model and an opened clip.
+
+The one seam between the command line and the heavy half of the package: every command
+that needs a model gets it from here, and a test may put a small stand-in in place of
+`load_model` and `open_session`. All of torch is imported inside these functions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pplava_cli.console import Output, printable
+from pplava_cli.options import (
+    ClipOptions,
+    GenerationOptions,
+    ModelOptions,
+    PoolingOptions,
+)
+from pplava_core.errors import UsageError
+from pplava_core.types import Sampling
+
+if TYPE_CHECKING:
+    from pplava_core.models.catalog import ModelEntry
+    from pplava_core.models.videolm import VideoLM
+    from pplava_core.session import Generation, PoolingChoice, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """All that a command line says about reading and answering, in the core's words."""
+
+    sampling: Sampling
+    "Which frames."
+    reader: str
+    "Which library decodes."
+    pooling: PoolingChoice
+    "Which window and weighting."
+    generation: Generation
+    "How answers are written."
+
+
+def sampling_from(context: typer.Context, clip: ClipOptions) -> Sampling:
+    """Turn the clip options into a sampling; where frames and fps both ask, the nearer one wins.
+
+    A flag is nearer than the environment, and that nearer than the settings file, so that
+    ``--fps 1`` works for someone whose file says ``frames = 32``.
+
+    Raises:
+        UsageError: both were asked for in the same place, or a time is malformed.
+    """
+    from pplava_core.media import parse_seconds
+
+    num_frames, fps = clip.num_frames, clip.fps
+    if num_frames is not None and fps is not None:
+        sources = [_distance(context, name) for name in ("num_frames", "fps")]
+        if sources[0] == sources[1]:
+            raise UsageError("--frames and --fps exclude each other: give one of them")
+        num_frames, fps = (num_frames, None) if sources[0] < sources[1] else (None, fps)
+    return Sampling(
+        num_frames=num_frames,
+        fps=fps,
+        start_seconds=None if clip.start is None else parse_seconds(clip.start),
+        stop_seconds=None if clip.stop is None else parse_seconds(clip.stop),
+    )
+
+
+def _distance(context: typer.Context, parameter: str) -> int:
+    source = context.get_parameter_source(parameter)
+    name = source.name if source is not None else "DEFAULT"
+    return ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT").index(name)
+
+
+def pooling_from(options: PoolingOptions) -> PoolingChoice:
+    """Turn the pooling options into a choice; what was left out stays the model's.
+
+    Raises:
+        UsageError: the kernel or stride is malformed, or there is a stride without a kernel.
+    """
+    from pplava_core.session import PoolingChoice
+    from pplava_core.window import Window
+
+    if options.stride is not None and options.kernel is None:
+        raise UsageError("--stride needs --kernel: say which window should take the steps")
+    window = None if options.kernel is None else Window.parse(options.kernel, options.stride)
+    return PoolingChoice(
+        window=window,
+        max_tokens=options.tokens,
+        weighting=None if options.weighting is None else options.weighting.value,
+    )
+
+
+def wishes_from(
+    context: typer.Context,
+    clip: ClipOptions,
+    pooling: PoolingOptions,
+    generation: GenerationOptions,
+) -> Wishes:
+    """Check and collect everything that can be checked before a model is loaded.
+
+    Raises:
+        UsageError: options contradict each other or are malformed.
+    """
+    from pplava_core.session import Generation
+
+    return Wishes(
+        sampling=sampling_from(context, clip),
+        reader=clip.reader.value,
+        pooling=pooling_from(pooling),
+        generation=Generation(
+            max_new_tokens=generation.max_new_tokens,
+            temperature=generation.temperature,
+            seed=generation.seed,
+        ),
+    )
+
+
+def open_model(options: ModelOptions, out: Output) -> VideoLM:
+    """Find and load the model that was asked for, and pass on what its makers must say.
+
+    Raises:
+        ModelError: there is no such model, or its folder is damaged.
+        UsageError: the device does not exist here.
+    """
+    from pplava_core.models.catalog import find_model
+
+    entry = find_model(options.model)
+    with out.progress(f"Loading {printable(entry.name)}"):
+        model = load_model(entry, options)
+    if entry.notice:
+        out.note(entry.notice)
+    return model
+
+
+def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:
+    """Load a model's weights onto the device that was asked for."""
+    _hush_libraries()
+    import torch
+
+    from pplava_core.models.checkpoint import load_model as load
+
+    dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
+    return load(entry.folder, device=_device(options.device), dtype=dtype)
+
+
+def open_session(
+    paths: Sequence[Path], model: VideoLM, *, sampling: Sampling, reader: str, out: Output
+) -> Session:
+    """Read and encode a clip, or fetch its patches from the cache.
+
+    Raises:
+        InputError: the clip cannot be read.
+        UsageError: the range or the number of frames does not fit the clip.
+    """
+    from pplava_core.feature_cache import FeatureCache
+    from pplava_core.paths import features_directory
+    from pplava_core.session import Session
+
+    with out.progress(f"Reading {printable(str(paths[0]))}") as progress:
+        return Session.open(
+            paths,
+            model,
+            sampling=sampling,
+            reader=reader,
+            cache=FeatureCache(features_directory()),
+            progress=progress,
+        )
+
+
+def _device(name: str) -> str:
+    """Choose the device for ``auto``, or check that the named one is here."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name} cannot be used: {reason}; try auto or cpu") from None
+    return name
+
+
+def _hush_libraries() -> None:
+    """Keep libraries from talking on stderr, and their bars from mixing with ours."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
