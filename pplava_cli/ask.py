@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pplava_cli.answering import Request, answer_inputs
-from pplava_cli.inputs import group_inputs, split_question
+from pplava_cli.inputs import check_question, group_inputs
 from pplava_cli.opening import wishes_from
 from pplava_cli.options import (
     ClipOptions,
@@ -16,6 +16,7 @@ from pplava_cli.options import (
     ModelOptions,
     OutputOptions,
     PoolingOptions,
+    Videos,
     examples,
     takes_options,
 )
@@ -33,15 +34,12 @@ def register(app: typer.Typer) -> None:
 
 
 def ask(
+    *,
     context: typer.Context,
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="VIDEO... QUESTION",
-            help="Videos, pictures or folders of numbered frames, and the question last "
-            "(- reads it from stdin).",
-            show_default=False,
-        ),
+    videos: Videos = None,
+    question: Annotated[
+        str,
+        typer.Argument(metavar="QUESTION", help="What to ask, in quotes; - reads it from stdin."),
     ],
     clip: ClipOptions,
     pooling: PoolingOptions,
@@ -61,7 +59,7 @@ def ask(
     Pictures alone get one joint answer. As soon as one input is a video or a folder, every
     input gets its own answer, in order, one a line with the file's name.
     """
-    paths, question = split_question(words)
+    paths, question = check_question(videos or [], question)
     wishes = wishes_from(context, clip, pooling, generation)
     request = Request(question=question, wishes=wishes, evidence=evidence)
     return answer_inputs(group_inputs(paths, each=each), request, model, output.open())

@@ -31,13 +31,12 @@ class Input:
         return ", ".join(str(path) for path in self.paths)
 
 
-def split_question(words: Sequence[str]) -> tuple[list[Path], str]:
-    """Split ``VIDEO… QUESTION``; the last word is the question, ``-`` reads it from stdin.
+def check_question(names: Sequence[str], question: str) -> tuple[list[Path], str]:
+    """Make sure that ``VIDEO… QUESTION`` is what was given; ``-`` reads the question from stdin.
 
     Raises:
         UsageError: the question or the videos are missing, or the question is empty.
     """
-    *names, question = words
     if os.path.exists(question):
         raise UsageError(
             f"the question is missing: {question!r} is a file; put the question last, in quotes"

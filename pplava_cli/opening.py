@@ -1,8 +1,8 @@
 """From options to a loaded model and an opened clip.
 
 The one seam between the command line and the heavy half of the package: every command
-that needs a model gets it from here, and a test may put a small stand-in in place of
-`load_model` and `open_session`. All of torch is imported inside these functions.
+that needs a model gets it from here, and a test may put small stand-ins in place of
+`find_model`, `load_model` and `open_session`. All of torch is imported inside these functions.
 """
 
 from __future__ import annotations
@@ -127,8 +127,6 @@ def open_model(options: ModelOptions, out: Output) -> VideoLM:
         ModelError: there is no such model, or its folder is damaged.
         UsageError: the device does not exist here.
     """
-    from pplava_core.models.catalog import find_model
-
     entry = find_model(options.model)
     with out.progress(f"Loading {printable(entry.name)}"):
         model = load_model(entry, options)
@@ -137,15 +135,26 @@ def open_model(options: ModelOptions, out: Output) -> VideoLM:
     return model
 
 
+def find_model(name: str) -> ModelEntry:
+    """Look a model up by its name or folder, without loading it.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from pplava_core.models import catalog
+
+    return catalog.find_model(name)
+
+
 def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:
     """Load a model's weights onto the device that was asked for."""
     _hush_libraries()
     import torch
 
-    from pplava_core.models.checkpoint import load_model as load
+    from pplava_core.models import checkpoint
 
     dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
-    return load(entry.folder, device=_device(options.device), dtype=dtype)
+    return checkpoint.load_model(entry.folder, device=_device(options.device), dtype=dtype)
 
 
 def open_session(

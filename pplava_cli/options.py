@@ -89,6 +89,15 @@ Debug = Annotated[
     ),
 ]
 
+Videos = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="VIDEO",
+        help="Videos, pictures, or folders of numbered frames.",
+        show_default=False,
+    ),
+]
+
 Evidence = Annotated[
     bool,
     _shared("--evidence", "Show the moments that weighed most.", "Answer"),
