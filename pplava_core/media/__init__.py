@@ -1,0 +1,26 @@
+"""Reading videos and pictures: open, sample, decode, resize.
+
+Light to import: NumPy, PyAV and Pillow are loaded when the first file is read.
+"""
+
+from pplava_core.media.clip import iterate_frames, kind_of, load_clip
+from pplava_core.media.preprocess import resize_picture
+from pplava_core.media.sample import (
+    bounded_indices,
+    check_sampling,
+    choose_positions,
+    parse_seconds,
+    sample_indices,
+)
+
+__all__ = [
+    "bounded_indices",
+    "check_sampling",
+    "choose_positions",
+    "iterate_frames",
+    "kind_of",
+    "load_clip",
+    "parse_seconds",
+    "resize_picture",
+    "sample_indices",
+]

@@ -1,0 +1,250 @@
+"""From a path to a `Clip`: the frames a model is shown, their times, and where they came from.
+
+Brings together what the other modules of this folder know: what kind of input it is, which
+reader opens it, which frames are taken, and the size they are brought to. Every picture is
+resized as it is decoded, so that memory holds the clip and one full-size picture, however
+long the film.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pplava_core.errors import InputError, UsageError
+from pplava_core.media._film import Film, FrameReader, FramesMissingError, open_video
+from pplava_core.media._guard import MAX_CLIP_BYTES, shown
+from pplava_core.media.pictures import PictureReader, is_still, numbered_frames
+from pplava_core.media.preprocess import resize_picture
+from pplava_core.media.sample import check_sampling, choose_positions, sample_indices
+from pplava_core.types import Clip, ClipSource, InputKind, PixelRule, Sampling
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Progress = Callable[[int, int], None]
+"Called with the number of frames read so far and the number that will be read."
+
+MAX_ATTEMPTS = 3
+"A damaged film is sampled anew over the frames that can be decoded; twice is always enough."
+
+
+def kind_of(path: str | os.PathLike[str]) -> InputKind:
+    """Tell what an input is by looking at the file, not at its name.
+
+    Returns:
+        ``"frames"`` for a folder, ``"image"`` for a still picture, and ``"video"`` for any
+        other readable file: only opening it shows whether it is one.
+
+    Raises:
+        InputError: there is no such file, or it cannot be opened safely.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return "frames"
+    return "image" if is_still(path) else "video"
+
+
+def load_clip(
+    paths: Sequence[Path] | Path,
+    *,
+    sampling: Sampling,
+    pixels: PixelRule | None,
+    default_num_frames: int = 16,
+    reader: str = "pyav",
+    progress: Progress | None = None,
+) -> Clip:
+    """Read the frames of a video, a picture, a folder of numbered frames or a set of pictures.
+
+    Args:
+        paths: one path, or several pictures in the order in which they are to be shown.
+        sampling: which frames. Pictures have no clock: a rate or a range is refused, a set is
+            taken whole unless a smaller number is asked for, a folder is spread like a video.
+        pixels: the size to bring them to; None keeps the size of the first picture.
+        default_num_frames: how many frames of a film when ``sampling`` does not say.
+        reader: ``"pyav"`` or ``"decord"``; pictures are always read with Pillow.
+        progress: called after every frame read.
+
+    Raises:
+        UsageError: the sampling or the mixture of inputs makes no sense.
+        InputError: a file cannot be read, or the clip would not fit into memory.
+    """
+    check_sampling(sampling)
+    names = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(p) for p in paths]
+    kind = _kind_of_all(names)
+    source = _open(names, kind, reader)
+    for _ in range(MAX_ATTEMPTS):
+        indices = _choose(source.film, kind, sampling, default_num_frames)
+        gathering = _Gathering(indices, pixels, progress)
+        try:
+            for index, picture in source.read(gathering.unique):
+                gathering.add(index, picture)
+        except FramesMissingError:
+            continue
+        return _clip(names, kind, sampling, source, gathering)
+    raise InputError(f"{shown(names[0])}: damaged: every attempt to read it gave other frames")
+
+
+def iterate_frames(
+    source: ClipSource,
+    *,
+    pixels: PixelRule | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Read the frames of a clip again, one at a time, in any size.
+
+    Args:
+        source: ``Clip.source`` or ``PatchGrid.source``: the same frames are given.
+        pixels: the size to bring them to; None gives each its own full size.
+        progress: called after every frame read.
+
+    Yields:
+        ``(seconds, picture)`` for every entry of ``source.indices``; the picture is
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: a file cannot be read any more, or has changed.
+    """
+    names = [Path(name) for name in source.paths]
+    reader = _open(names, source.kind, source.reader)
+    unique = list(dict.fromkeys(source.indices))
+    done = 0
+    for _ in range(MAX_ATTEMPTS):
+        if unique[-1] >= len(reader.film.seconds):
+            break
+        try:
+            for index, picture in reader.read(unique[done:]):
+                fitted = picture if pixels is None else resize_picture(picture, pixels)
+                for _ in range(source.indices.count(index)):
+                    yield float(reader.film.seconds[index]), fitted
+                done += 1
+                if progress is not None:
+                    progress(done, len(unique))
+            return
+        except FramesMissingError:
+            continue
+    raise InputError(f"{shown(names[0])}: the file has changed since it was read")
+
+
+def _kind_of_all(names: Sequence[Path]) -> InputKind:
+    if not names:
+        raise UsageError("no file was named")
+    if len(names) == 1:
+        return kind_of(names[0])
+    for name in names:
+        if kind_of(name) != "image":
+            raise UsageError(f"{shown(name)}: only still pictures can be read together as a set")
+    return "images"
+
+
+def _open(names: Sequence[Path], kind: InputKind, reader: str) -> FrameReader:
+    if kind == "video":
+        return open_video(names[0], reader)
+    return PictureReader(numbered_frames(names[0]) if kind == "frames" else names)
+
+
+def _choose(film: Film, kind: InputKind, sampling: Sampling, default_num_frames: int) -> list[int]:
+    """Pick frames of the film among those that can be decoded."""
+    if kind == "video":
+        positions = choose_positions(
+            film.seconds[film.usable].tolist(),
+            film_stop_seconds=film.stop_seconds,
+            sampling=sampling,
+            default_num_frames=default_num_frames,
+        )
+        return [int(film.usable[position]) for position in positions]
+    if (sampling.fps, sampling.start_seconds, sampling.stop_seconds) != (None, None, None):
+        raise UsageError("pictures have no clock: a rate or a range in seconds needs a video")
+    count = len(film.seconds)
+    if kind == "frames":
+        return sample_indices(count, sampling.num_frames or default_num_frames)
+    if sampling.num_frames is not None and sampling.num_frames < count:
+        return sample_indices(count, sampling.num_frames)
+    return list(range(count))
+
+
+class _Gathering:
+    """Takes pictures one at a time and keeps them at the size of the clip."""
+
+    def __init__(
+        self, indices: list[int], pixels: PixelRule | None, progress: Progress | None
+    ) -> None:
+        self.indices = indices
+        self.unique = list(dict.fromkeys(indices))
+        self.frames: np.ndarray | None = None
+        self.width = self.height = 0
+        self.has_mixed_sizes = False
+        self._pixels = pixels
+        self._progress = progress
+        self._done = 0
+
+    def add(self, index: int, picture: np.ndarray) -> None:
+        """Put a full-size picture at every place where the clip shows it."""
+        if self.frames is None:
+            self._begin(picture)
+        assert self.frames is not None
+        assert self._pixels is not None
+        self.has_mixed_sizes |= picture.shape[:2] != (self.height, self.width)
+        first, stop = bisect_left(self.indices, index), bisect_right(self.indices, index)
+        self.frames[first:stop] = resize_picture(picture, self._pixels)
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, len(self.unique))
+
+    def _begin(self, picture: np.ndarray) -> None:
+        """Learn the film's size from its first picture and make room for the clip."""
+        import numpy as np
+
+        self.height, self.width = picture.shape[:2]
+        if self._pixels is None:
+            self._pixels = PixelRule(height=self.height, width=self.width)
+        shape = (len(self.indices), self._pixels.height, self._pixels.width, 3)
+        if math.prod(shape) > MAX_CLIP_BYTES:
+            raise UsageError(
+                f"{shape[0]} frames of {shape[2]}x{shape[1]} pixels would take "
+                f"{math.prod(shape) / 1e9:.1f} GB; take fewer frames"
+            )
+        self.frames = np.empty(shape, dtype=np.uint8)
+
+
+def _clip(
+    names: Sequence[Path],
+    kind: InputKind,
+    sampling: Sampling,
+    reader: FrameReader,
+    gathering: _Gathering,
+) -> Clip:
+    assert gathering.frames is not None
+    film = reader.film
+    warnings = list(reader.warnings)
+    wanted, found = len(gathering.indices), len(gathering.unique)
+    if found < wanted:
+        warnings.append(f"{wanted} frames asked for, {found} there: some are shown repeatedly")
+    if gathering.has_mixed_sizes:
+        warnings.append("pictures of several sizes were fitted to the size of the first")
+    has_clock = kind == "video"
+    stop_seconds = film.stop_seconds
+    if has_clock and sampling.stop_seconds is not None:
+        stop_seconds = min(stop_seconds, sampling.stop_seconds)
+    return Clip(
+        frames=gathering.frames,
+        seconds=film.seconds[gathering.indices],
+        source=ClipSource(
+            paths=tuple(os.fspath(name) for name in names),
+            kind=kind,
+            width=gathering.width,
+            height=gathering.height,
+            frame_count=len(film.seconds),
+            fps=film.fps,
+            duration_seconds=film.stop_seconds,
+            start_seconds=(sampling.start_seconds or 0.0) if has_clock else 0.0,
+            stop_seconds=stop_seconds,
+            reader=reader.name,
+            indices=tuple(gathering.indices),
+            warnings=tuple(warnings),
+        ),
+    )
