@@ -21,7 +21,7 @@ from pplava_cli.sampling_line import clock, sampling_line
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import Session
-    from pplava_core.types import Answer, Moment
+    from pplava_core.types import Answer, ClipSource, Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ def _answer_one(
     if out.json:
         out.record(answer_record(session, answer, wishes.generation, evidence=request.evidence))
     elif request.evidence:
-        for moment in answer.evidence:
-            out.line("  " + moment_line(moment, has_clock=session.source.duration_seconds > 0))
+        for line in evidence_lines(answer, session.source):
+            out.line("  " + line)
 
 
 def _stream_answer(session: Session, request: Request, out: Output, *, name: str | None) -> Answer:
@@ -103,12 +103,19 @@ def _stream_answer(session: Session, request: Request, out: Output, *, name: str
     return stream.answer
 
 
-def moment_line(moment: Moment, *, has_clock: bool) -> str:
-    """Write one piece of evidence as a person reads it; pictures are counted, not timed."""
+def evidence_lines(answer: Answer, source: ClipSource) -> list[str]:
+    """Write the moments that weighed most, one a line; pictures are counted, not timed."""
+    from pplava_core.evidence import span_of
+
+    has_clock = span_of(source) is not None
+    return [_moment_line(moment, has_clock=has_clock) for moment in answer.evidence]
+
+
+def _moment_line(moment: Moment, *, has_clock: bool) -> str:
     share = f"{100 * moment.share:.0f} % of the relevance"
     if has_clock:
         span = f"{clock(moment.start_seconds)} – {clock(moment.stop_seconds)}"
         return f"{span}: {share}, most at {clock(moment.peak_seconds)}"
-    first, last = int(moment.start_seconds) + 1, max(int(moment.stop_seconds), 1)
+    first, last = round(moment.start_seconds) + 1, round(moment.stop_seconds)
     pictures = f"picture {first}" if last <= first else f"pictures {first} – {last}"
     return f"{pictures}: {share}"

@@ -14,14 +14,14 @@ from typing import Annotated
 
 import typer
 
-from pplava_cli import ask, version
+from pplava_cli import ask, cache, caption, frames, models, settings, version
 from pplava_cli.console import Output
 from pplava_cli.failures import ANSWERED, EXIT_CODE_MEANINGS, INTERRUPTED, USAGE, exit_code_of
 from pplava_cli.options import Debug, RunState
-from pplava_cli.settings import config_path, defaults_from, read_config
+from pplava_cli.config_file import config_path, defaults_from, read_config
 from pplava_core import __version__
 
-_COMMANDS = (ask, version)
+_COMMANDS = (ask, caption, frames, models, cache, settings, version)
 
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 "What the parser raises on a wrong command line; Typer exports only this subclass of it."

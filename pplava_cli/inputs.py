@@ -50,13 +50,25 @@ def check_question(names: Sequence[str], question: str) -> tuple[list[Path], str
             f"the question is missing: {question!r} looks like a file, and there is none; "
             "put the question last, in quotes"
         )
-    if "-" in names:
-        raise UsageError("only the question can come from stdin: name the video instead of -")
+    paths = check_videos(names)
     if question == "-":
         question = sys.stdin.read()
     if not question.strip():
         raise UsageError("the question is empty: put it last, in quotes, or pipe it in with -")
-    return [Path(name) for name in names], question.strip()
+    return paths, question.strip()
+
+
+def check_videos(names: Sequence[str]) -> list[Path]:
+    """Make sure that there is at least one video and that none stands for stdin.
+
+    Raises:
+        UsageError: there is none, or one is ``-``.
+    """
+    if not names:
+        raise UsageError("the video is missing: name at least one video, picture or folder")
+    if "-" in names:
+        raise UsageError("a video cannot come from stdin: name its file instead of -")
+    return [Path(name) for name in names]
 
 
 def group_inputs(paths: Sequence[Path], *, each: bool) -> list[Input]:

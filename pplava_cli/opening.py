@@ -130,8 +130,8 @@ def open_model(options: ModelOptions, out: Output) -> VideoLM:
     entry = find_model(options.model)
     with out.progress(f"Loading {printable(entry.name)}"):
         model = load_model(entry, options)
-    if entry.notice:
-        out.note(entry.notice)
+    if model.config.notice:
+        out.note(model.config.notice)
     return model
 
 

@@ -20,6 +20,9 @@ import typer
 from pplava_cli.console import Output
 
 
+DEFAULT_MODEL = "nano"
+
+
 class Reader(StrEnum):
     """The libraries that can read a film."""
 
@@ -36,7 +39,6 @@ class Weighting(StrEnum):
     average = "average"
     max = "max"
     none = "none"
-    native = "native"
 
 
 class DataType(StrEnum):
@@ -73,7 +75,8 @@ def _remember_debug(context: typer.Context, value: bool) -> bool:
     return value
 
 
-def _complete_model(incomplete: str) -> list[str]:
+def complete_model(incomplete: str) -> list[str]:
+    """Offer the names of models to the shell."""
     from pplava_core.models.catalog import list_models
 
     return [entry.name for entry in list_models() if entry.name.startswith(incomplete)]
@@ -86,6 +89,17 @@ Debug = Annotated[
         "Show the traceback of an error.",
         "Output",
         callback=_remember_debug,
+    ),
+]
+
+Model = Annotated[
+    str,
+    _shared(
+        "--model",
+        "A name from `pplava models list`, or a model folder.",
+        "Model",
+        metavar="NAME",
+        autocompletion=complete_model,
     ),
 ]
 
@@ -199,16 +213,7 @@ class GenerationOptions:
 class ModelOptions:
     """Which model answers, and where it runs."""
 
-    model: Annotated[
-        str,
-        _shared(
-            "--model",
-            "A name from `pplava models list`, or a model folder.",
-            "Model",
-            metavar="NAME",
-            autocompletion=_complete_model,
-        ),
-    ] = "nano"
+    model: Model = DEFAULT_MODEL
     device: Annotated[
         str, _shared("--device", "auto, cpu, cuda, cuda:1, mps.", "Model", metavar="NAME")
     ] = "auto"

@@ -89,7 +89,7 @@ def model_record(model: VideoLM) -> dict[str, Any]:
     """Describe the model that answered, exactly enough to get it again."""
     return {
         "name": model.name,
-        "revision": model.config.revision,
+        "revision": model.revision,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
     }

@@ -31,23 +31,31 @@ def clock(seconds: float) -> str:
 
 def sampling_line(session: Session, choice: PoolingChoice) -> str:
     """Describe one clip in one line: frames, times, range, tokens, model, reader, warnings."""
-    source, model, grid = session.source, session.model, session.grid
-    parts = [
-        _frames(source, [float(time) for time in grid.seconds]),
-        *_range(source),
+    model = session.model
+    more = [
         _tokens(session, choice),
         f"{model.name} on {model.device} {str(model.dtype).removeprefix('torch.')}",
-        f"read by {source.reader}" + (" (unverified)" if source.reader == "decord" else ""),
     ]
     if session.from_cache:
-        parts.append("features from cache")
-    parts.extend(f"warning: {warning}" for warning in source.warnings)
+        more.append("features from cache")
+    return source_line(session.source, session.grid.seconds.tolist(), more)
+
+
+def source_line(source: ClipSource, seconds: Sequence[float], more: Sequence[str] = ()) -> str:
+    """Describe what was read of one clip; ``seconds`` are its frames' times."""
+    parts = [
+        _frames(source, seconds),
+        *_range(source),
+        *more,
+        f"read by {source.reader}" + (" (unverified)" if source.reader == "decord" else ""),
+        *(f"warning: {warning}" for warning in source.warnings),
+    ]
     names = ", ".join(printable(path) for path in source.paths)
     return f"{names}: " + "; ".join(parts)
 
 
 def _frames(source: ClipSource, times: Sequence[float]) -> str:
-    if source.duration_seconds == 0:
+    if source.kind != "video":
         count = len(source.indices)
         return "1 picture" if count == 1 else f"{count} pictures"
     shown = [clock(time) for time in times]
@@ -57,7 +65,7 @@ def _frames(source: ClipSource, times: Sequence[float]) -> str:
 
 
 def _range(source: ClipSource) -> list[str]:
-    if source.duration_seconds == 0:
+    if source.kind != "video":
         return [f"{source.width}×{source.height}"]
     whole = clock(source.duration_seconds)
     span = f"{clock(source.start_seconds)}–{clock(source.stop_seconds)} of {whole}"

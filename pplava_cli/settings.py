@@ -1,97 +1,55 @@
-"""Settings that outlive one command line: the user's TOML file.
-
-The order is flag, environment ``PPLAVA_*``, this file, built-in default. The command
-line parser keeps that order by itself once it is told the file's values as defaults, so
-this module only finds and checks the file. Its keys are the long flags that have an
-environment variable, with underscores (``max_new_tokens = 64``); it has no list of its
-own and so cannot fall behind `pplava_cli.options`.
-"""
+"""`pplava settings`: what every setting is at the moment, and who says so."""
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from pplava_core.errors import UsageError
+import typer
+
+from pplava_cli.config_file import config_path, read_config, settings_of
+from pplava_cli.options import OutputOptions, examples, takes_options
+from pplava_cli.records import SCHEMA
+
+_EXAMPLES = examples("pplava settings", "PPLAVA_FRAMES=32 pplava settings --json")
 
 
-def config_path() -> Path:
-    """Say where the user's settings file is, whether it exists or not."""
-    moved = os.environ.get("PPLAVA_CONFIG")
-    if moved:
-        return Path(moved).expanduser()
-    from platformdirs import user_config_dir
-
-    return Path(user_config_dir("pplava", appauthor=False)) / "config.toml"
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("settings", epilog=_EXAMPLES)(takes_options(settings))
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the settings file; a missing one is empty.
+def settings(context: typer.Context, output: OutputOptions) -> None:
+    """Show every setting, its value, and where that comes from.
 
-    Raises:
-        UsageError: the file cannot be read or is not TOML.
+    A flag on the command line beats the environment, which beats the file, which beats the
+    default.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text)
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"cannot read settings from {path}: {error}; correct or remove it"
-        ) from None
+    out = output.open()
+    path = config_path()
+    table = read_config(path)
+    rows = [
+        _row(name, parameter, table, str(path))
+        for name, parameter in sorted(settings_of(context.find_root().command).items())
+    ]
+    if out.json:
+        out.record(
+            {"schema": SCHEMA, "type": "settings", "config_file": str(path), "settings": rows}
+        )
+        return
+    out.line(f"# {path}" + ("" if path.exists() else " (not there yet)"))
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        value = "(not set)" if row["value"] is None else row["value"]
+        out.line(f"{row['name']:<{width}} = {value}  # {row['source']}")
 
 
-def setting_names(command: Any) -> dict[str, str]:
-    """Map the names of a command's settings to its parameters' names."""
-    names = {}
-    for parameter in command.params:
-        if getattr(parameter, "envvar", None):
-            names[parameter.opts[0].lstrip("-").replace("-", "_")] = parameter.name
-    return names
-
-
-def defaults_from(group: Any, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Turn the settings into the defaults of every command, by parameter name.
-
-    ``group`` is the parsed command group; a group inside it gives a nested mapping. Lists
-    become comma-separated text, as flags take them: ``kernel = [2, 3, 3]`` is
-    ``--kernel 2,3,3``.
-
-    Raises:
-        UsageError: a key names no setting of any command.
-    """
-    known = sorted(_known_settings(group))
-    for key in table:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise UsageError(f"unknown setting {key!r} in {path}: {hint}")
-    return _defaults(group, {key: _as_flag(value) for key, value in table.items()})
-
-
-def _known_settings(group: Any) -> set[str]:
-    known: set[str] = set()
-    for command in group.commands.values():
-        nested = hasattr(command, "commands")
-        known |= _known_settings(command) if nested else set(setting_names(command))
-    return known
-
-
-def _defaults(group: Any, table: Mapping[str, Any]) -> dict[str, Any]:
-    defaults: dict[str, Any] = {}
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            defaults[name] = _defaults(command, table)
-        else:
-            names = setting_names(command)
-            defaults[name] = {names[key]: value for key, value in table.items() if key in names}
-    return defaults
-
-
-def _as_flag(value: Any) -> Any:
-    return ",".join(str(part) for part in value) if isinstance(value, list) else value
+def _row(name: str, parameter: Any, table: dict[str, Any], path: str) -> dict[str, Any]:
+    """Find out which of the three places speaks for one setting."""
+    variable = os.environ.get(parameter.envvar)
+    if variable:
+        return {"name": name, "value": variable, "source": parameter.envvar}
+    if name in table:
+        return {"name": name, "value": table[name], "source": path}
+    default = parameter.default
+    return {"name": name, "value": getattr(default, "value", default), "source": "default"}

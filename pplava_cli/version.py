@@ -8,6 +8,7 @@ from importlib import metadata
 import typer
 
 from pplava_cli.options import OutputOptions, examples, takes_options
+from pplava_cli.records import SCHEMA
 from pplava_core import __version__
 
 _EXAMPLES = examples("pplava version", "pplava version --json")
@@ -26,7 +27,7 @@ def version(output: OutputOptions) -> None:
     versions = {"pplava": __version__, "python": platform.python_version()}
     versions |= {name: _installed(name) for name in _LIBRARIES}
     if out.json:
-        out.record({"schema": 1, "type": "version", "versions": versions})
+        out.record({"schema": SCHEMA, "type": "version", "versions": versions})
         return
     for name, number in versions.items():
         out.line(f"{name} {number or 'not installed'}")

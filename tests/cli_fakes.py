@@ -76,8 +76,9 @@ class FakeModel:
     device: str = "cpu"
     dtype: str = "torch.float32"
     config: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(revision="0123abcd", num_frames=4)
+        default_factory=lambda: SimpleNamespace(notice=NOTICE, num_frames=4)
     )
+    revision: str = "0123abcd"
 
 
 @dataclass
@@ -183,7 +184,7 @@ def install(monkeypatch) -> Fakes:
     def find_model(name):
         if name != "nano":
             raise ModelError(f"no model named {name}; `pplava models list` shows all")
-        return SimpleNamespace(name="fake", folder=Path("/nowhere"), notice=NOTICE)
+        return SimpleNamespace(name="fake", folder=Path("/nowhere"))
 
     def load_model(entry, options):
         fakes.loads.append(options)

@@ -99,7 +99,7 @@ def test_missing_model_is_four(run_pplava, make_files, fakes):
         (["what is there?"], "the video is missing"),
         (["{film}", ""], "the question is empty"),
         (["{film}", "  "], "the question is empty"),
-        (["-", "what?"], "only the question can come from stdin"),
+        (["-", "what?"], "a video cannot come from stdin"),
         ([], "Missing argument 'QUESTION'"),
         (["{film}", "what?", "--kernel", "2,3"], "2,3"),
         (["{film}", "what?", "--stride", "2,3,3"], "--stride needs --kernel"),

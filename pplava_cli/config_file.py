@@ -1,0 +1,90 @@
+"""Settings that outlive one command line: the user's TOML file.
+
+The order is flag, environment ``PPLAVA_*``, this file, built-in default. The command
+line parser keeps that order by itself once it is told the file's values as defaults, so
+this module only finds and checks the file. Its keys are the long flags that have an
+environment variable, with underscores (``max_new_tokens = 64``); it has no list of its
+own and so cannot fall behind `pplava_cli.options`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pplava_core.errors import UsageError
+
+
+def config_path() -> Path:
+    """Say where the user's settings file is, whether it exists or not."""
+    moved = os.environ.get("PPLAVA_CONFIG")
+    if moved:
+        return Path(moved).expanduser()
+    from platformdirs import user_config_dir
+
+    return Path(user_config_dir("pplava", appauthor=False)) / "config.toml"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the settings file; a missing one is empty.
+
+    Raises:
+        UsageError: the file cannot be read or is not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"cannot read settings from {path}: {error}; correct or remove it"
+        ) from None
+
+
+def settings_of(command: Any) -> dict[str, Any]:
+    """Map the names of settings to their parameters, for a command or a whole group of them."""
+    if hasattr(command, "commands"):
+        found: dict[str, Any] = {}
+        for nested in command.commands.values():
+            found |= settings_of(nested)
+        return found
+    return {
+        parameter.opts[0].lstrip("-").replace("-", "_"): parameter
+        for parameter in command.params
+        if getattr(parameter, "envvar", None)
+    }
+
+
+def defaults_from(group: Any, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Turn the settings into the defaults of every command, by parameter name.
+
+    ``group`` is the parsed command group; a group inside it gives a nested mapping. Lists
+    become comma-separated text, as flags take them: ``kernel = [2, 3, 3]`` is
+    ``--kernel 2,3,3``.
+
+    Raises:
+        UsageError: a key names no setting of any command.
+    """
+    known = sorted(settings_of(group))
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise UsageError(f"unknown setting {key!r} in {path}: {hint}")
+    return _defaults(group, {key: _as_flag(value) for key, value in table.items()})
+
+
+def _defaults(command: Any, table: Mapping[str, Any]) -> dict[str, Any]:
+    if hasattr(command, "commands"):
+        return {name: _defaults(nested, table) for name, nested in command.commands.items()}
+    parameters = settings_of(command)
+    return {parameters[key].name: value for key, value in table.items() if key in parameters}
+
+
+def _as_flag(value: Any) -> Any:
+    return ",".join(str(part) for part in value) if isinstance(value, list) else value
