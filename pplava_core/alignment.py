@@ -152,3 +152,40 @@ def siglip_patch_embeddings(features: Tensor, path: SiglipValuePath) -> Tensor:
     inner = F.layer_norm(value, width, path.mlp_norm_weight, path.mlp_norm_bias, path.eps)
     inner = F.gelu(F.linear(inner, path.fc1_weight, path.fc1_bias), approximate="tanh")
     return value + F.linear(inner, path.fc2_weight, path.fc2_bias)
+
+
+def siglip_probe_attention(
+    features: Tensor,
+    query: Tensor,
+    path: SiglipValuePath,
+    *,
+    key_weight: Tensor,
+    key_bias: Tensor,
+    heads: int,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return where SigLIP's own pooling probe looks in every frame, whatever the text.
+
+    The authors' option ``valuew_plus`` multiplies relevance by this, times 1000.
+
+    Args:
+        features: ``(B, T, H, W, D)`` before the tower's post-layernorm.
+        query: ``(D,)``: the probe after its query projection.
+        path: the layernorm is taken from it.
+        key_weight: ``(D, D)``.
+        key_bias: ``(D,)``.
+        heads: divides ``D``.
+        mask: ``(B, T, H, W)`` bool, False on padding.
+
+    Returns:
+        ``(B, T, H, W)``, the mean over heads; sums to 1 over each frame.
+    """
+    width = (features.shape[-1],)
+    normed = F.layer_norm(features, width, path.norm_weight, path.norm_bias, path.eps)
+    keys = torch.unflatten(F.linear(normed, key_weight, key_bias), -1, (heads, -1))
+    queries = query.view(heads, -1)
+    logits = torch.einsum("bthwnd,nd->bnthw", keys, queries) * queries.shape[-1] ** -0.5
+    if mask is not None:
+        logits = logits.masked_fill(~mask.unsqueeze(1), torch.finfo(logits.dtype).min)
+    attention: Tensor = logits.flatten(start_dim=3).softmax(dim=-1).view_as(logits).mean(dim=1)
+    return attention if mask is None else attention * mask

@@ -140,7 +140,7 @@ def window_for_output_size(
     raise ShapeError(
         f"no window leaves {_text(counts)} of a grid of {_text(lengths)}"
         f"{f' with kernel {_text(kernel)}' if kernel else ''}"
-        f"{f' with stride {_text(stride)}' if stride else ''}; ask for fewer tokens"
+        f"{f' with stride {_text(stride)}' if stride else ''}; choose other sizes"
     )
 
 

@@ -96,20 +96,45 @@ class ClipPatchHead(nn.Module):
 
 
 class SiglipPatchHead(nn.Module):
-    """What of SigLIP's attention-pooling head a single patch passes through."""
+    """What of SigLIP's attention-pooling head a single patch passes through.
+
+    The probe, its query and the keys exist only where its attention is asked for.
+    """
 
     def __init__(self, settings: PatchHeadSettings) -> None:
         super().__init__()
         width, inner = settings.width, settings.mlp_width or 4 * settings.width
+        self.probe_heads = settings.probe_heads
         self.norm = nn.LayerNorm(width, eps=settings.eps)
         self.value = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, eps=settings.eps)
         self.fc1 = nn.Linear(width, inner)
         self.fc2 = nn.Linear(inner, width)
+        if settings.probe_heads:
+            self.probe = nn.Parameter(torch.randn(width) * width**-0.5)
+            self.query = nn.Linear(width, width)
+            self.key = nn.Linear(width, width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(..., D)`` for features ``(..., D)``."""
-        path = alignment.SiglipValuePath(
+        return alignment.siglip_patch_embeddings(features, self._path())
+
+    def probe_attention(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return ``(B, T, H, W)``: where the probe looks, summing to 1 over each frame."""
+        assert self.probe_heads, "a head without a probe was asked for its attention"
+        return alignment.siglip_probe_attention(
+            features,
+            self.query(self.probe),
+            self._path(),
+            key_weight=self.key.weight,
+            key_bias=self.key.bias,
+            heads=self.probe_heads,
+            mask=mask,
+        )
+
+    def _path(self) -> alignment.SiglipValuePath:
+        """Hand the weights to the arithmetic."""
+        return alignment.SiglipValuePath(
             norm_weight=self.norm.weight,
             norm_bias=self.norm.bias,
             value_weight=self.value.weight,
@@ -122,7 +147,6 @@ class SiglipPatchHead(nn.Module):
             fc2_bias=self.fc2.bias,
             eps=self.norm.eps,
         )
-        return alignment.siglip_patch_embeddings(features, path)
 
 
 class DualEncoder(nn.Module):
@@ -137,8 +161,8 @@ class DualEncoder(nn.Module):
             )
         self.text_settings, self.patch_settings = text, patches
         self.text: Any = _text_tower(text)
-        head = {"clip": ClipPatchHead, "siglip": SiglipPatchHead}[patches.kind]
-        self.patches = head(patches)
+        heads: dict[str, Any] = {"clip": ClipPatchHead, "siglip": SiglipPatchHead}
+        self.patches: Any = heads[patches.kind](patches)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @classmethod
@@ -213,14 +237,19 @@ class DualEncoder(nn.Module):
             patch_mask: ``(B, T, H, W)`` bool, False on the padding of a smaller clip.
 
         Returns:
-            ``(B, T, H, W)`` float32, summing to 1 over each clip.
+            ``(B, T, H, W)`` float32, summing to 1 over each clip. With a SigLIP probe the
+            authors' ``valuew_plus`` instead: that times 1000 times the probe's attention.
         """
-        return alignment.relevance(
+        shares = alignment.relevance(
             self.embed_patches(features),
             self.embed_text(ids, text_mask),
             logit_scale=self.logit_scale.exp(),
             mask=patch_mask,
         )
+        if not self.patch_settings.probe_heads:
+            return shares
+        attention: Tensor = self.patches.probe_attention(features, patch_mask)
+        return shares * attention * 1000
 
     @torch.no_grad()
     def extend_context(
