@@ -208,9 +208,7 @@ def _pointing(
     return questions
 
 
-def _make(
-    name: str, text: str, answer: str, targets: Iterable[int], *, named: bool
-) -> Question:
+def _make(name: str, text: str, answer: str, targets: Iterable[int], *, named: bool) -> Question:
     return Question(type=name, text=text, answer=answer, targets=tuple(targets), named=named)
 
 

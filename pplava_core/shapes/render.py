@@ -133,7 +133,9 @@ def _backdrop(rng: np.random.Generator, clutter: float, height: int, width: int)
     cells = int(rng.integers(3, 14))
     swing = int(4 + 30 * clutter)
     coarse = rng.integers(-swing, swing + 1, (cells, cells)).astype(np.int16) + 128
-    texture = Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
+    texture = Image.fromarray(coarse.astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
     picture += np.asarray(texture, np.int32)[..., None] - 128
     return picture + _scribbles(rng, clutter, height, width)
 

@@ -180,9 +180,17 @@ def _draw_path(
     travel = float(rng.uniform(0.28, 0.7)) / max(visible_share, 0.45)
     travel = min(travel, (high - low) * 0.98)
     if dx:
-        x = float(rng.uniform(low, high - travel)) if dx > 0 else float(rng.uniform(low + travel, high))
+        x = (
+            float(rng.uniform(low, high - travel))
+            if dx > 0
+            else float(rng.uniform(low + travel, high))
+        )
     if dy:
-        y = float(rng.uniform(low, high - travel)) if dy > 0 else float(rng.uniform(low + travel, high))
+        y = (
+            float(rng.uniform(low, high - travel))
+            if dy > 0
+            else float(rng.uniform(low + travel, high))
+        )
     stop = (x + dx * travel, y + dy * travel)
     return (round(x, 4), round(y, 4)), (round(stop[0], 4), round(stop[1], 4))
 

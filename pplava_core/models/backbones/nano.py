@@ -1,0 +1,161 @@
+"""The adapter of `nano`: a vision transformer of a few layers over a convolutional stem.
+
+It says which features a frame has, where pooled tokens lie, and how a question is
+worded for the language model. The transformer and the language model are transformers'
+own classes; only the stem, the standardisation and the positions are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.projector import Projector
+from pplava_core.window import Size, Window
+
+USER, ASSISTANT = "<user>", "<assistant>"
+_POSITION_SPREAD = 0.4
+
+
+class NanoTower(nn.Module):
+    """Pictures to patch features, every frame by itself.
+
+    Args:
+        stem_channels: channels after each stride-2 convolution of the stem.
+        vision: settings of transformers' `CLIPVisionConfig`; the stem's output is its
+            picture, one patch a cell.
+    """
+
+    def __init__(self, *, stem_channels: Sequence[int], vision: dict[str, Any]) -> None:
+        super().__init__()
+        from transformers import CLIPVisionConfig, CLIPVisionModel
+
+        layers: list[nn.Module] = []
+        for before, after in pairwise((3, *stem_channels)):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+        width = stem_channels[-1]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.GELU()]
+        self.stem = nn.Sequential(*layers)
+        settings = {**vision, "num_channels": width, "patch_size": 1}
+        self.vision = CLIPVisionModel(CLIPVisionConfig(**settings, attn_implementation="sdpa"))
+        # The aligner brings the post-layernorm; the tower's own would never be used.
+        self.vision.post_layernorm = nn.Identity()
+        self.rows = int(settings["image_size"])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
+        scaled = pictures.to(self.stem[0].weight.dtype) / 127.5 - 1.0
+        states = self.vision(pixel_values=self.stem(scaled)).last_hidden_state[:, 1:]
+        return states.unflatten(1, (self.rows, self.rows))
+
+
+class TokenPlaces(nn.Module):
+    """Where in the film a pooled token lies: learned tables along time, height and width.
+
+    A table is read at the window's centre, so that any window and any number of frames
+    have a place; between two entries it is interpolated.
+    """
+
+    def __init__(self, sizes: Size, width: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(
+            nn.Parameter(torch.randn(size, width) * _POSITION_SPREAD) for size in sizes
+        )
+
+    def forward(self, grid_size: Size, window: Window) -> Tensor:
+        """Return ``(T', H', W', D)`` for the windows of a grid."""
+        axes = zip(
+            self.tables,
+            grid_size,
+            window.output_size(grid_size),
+            window.kernel,
+            window.step,
+            strict=True,
+        )
+        along_time, along_height, along_width = (
+            _read_between(table, _centres(length, count, extent, step))
+            for table, length, count, extent, step in axes
+        )
+        return (
+            along_time[:, None, None, :] + along_height[None, :, None, :] + along_width[None, None]
+        )
+
+
+class FeatureScale(nn.Module):
+    """Brings every channel to mean 0 and spread 1 over the training set."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise ``(..., D)`` features."""
+        return (features - self.mean) / self.spread
+
+
+def prompt(question: str, history: Sequence[tuple[str, str]]) -> str:
+    """Word a question, and what was said before, for the language model."""
+    turns = [f"{USER}{asked}{ASSISTANT}{answered}" for asked, answered in history]
+    return "".join([*turns, f"{USER}{question}{ASSISTANT}"])
+
+
+def _centres(length: int, count: int, extent: int, step: int) -> Tensor:
+    """Return the windows' centres as fractions of the axis, 0 to 1."""
+    return (torch.arange(count) * step + extent / 2) / length
+
+
+def _read_between(table: Tensor, places: Tensor) -> Tensor:
+    """Read a table of cells at fractions of its length, between cell centres linearly."""
+    exact = (places.to(table.device) * len(table) - 0.5).clamp(0, len(table) - 1)
+    lower = exact.floor().long()
+    upper = (lower + 1).clamp(max=len(table) - 1)
+    share = (exact - lower).to(table.dtype)[:, None]
+    return table[lower] * (1 - share) + table[upper] * share
+
+
+class NanoParts(nn.Module):
+    """What stands between a film and the language model, aligner aside.
+
+    Args:
+        config: a `VideoLMConfig` whose tower, aligner and language model are nano's.
+    """
+
+    def __init__(self, config: VideoLMConfig) -> None:
+        super().__init__()
+        width, llm_width = config.tower["vision"]["hidden_size"], config.llm["hidden_size"]
+        self.tower = NanoTower(**{k: config.tower[k] for k in ("stem_channels", "vision")})
+        self.scale = FeatureScale(width)
+        self.projector = Projector(width, config.projector_hidden_size, llm_width)
+        self.shortcut = nn.Linear(config.aligner["patches"]["embed_dim"], llm_width, bias=False)
+        nn.init.eye_(self.shortcut.weight)
+        self.places = TokenPlaces(tuple(config.tower["places"]), llm_width)
+
+    def project(self, pooled: Tensor, aligned: Tensor, grid_size: Size, window: Window) -> Tensor:
+        """Make tokens of pooled features.
+
+        The text-aligned direction of a token is handed to the language model as well:
+        words and pictures then start from one space.
+
+        Args:
+            pooled: ``(B, T', H', W', D)``.
+            aligned: ``(B, T', H', W', E)``, the dual encoder's view of the same, length 1.
+            grid_size: ``(T, H, W)`` before pooling.
+            window: what pooled it.
+
+        Returns:
+            ``(B, T' H' W', D_llm)``, time slowest.
+        """
+        tokens = self.projector(self.scale(pooled))
+        tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5 * _POSITION_SPREAD
+        return (tokens + self.places(grid_size, window)).flatten(1, 3)
+
+
+def build(config: VideoLMConfig) -> NanoParts:
+    """Build nano's untrained parts."""
+    return NanoParts(config)

@@ -1,0 +1,144 @@
+"""Model folders: `config.json`, `model.safetensors`, `tokenizer.json`. Read, checked, written.
+
+Only safetensors are ever opened. A folder with a missing or an unknown tensor is an
+error that names it, never a silent random initialisation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pplava_core.errors import ModelError
+from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.models.tokenizer import FILE_NAME as TOKENIZER_NAME
+from pplava_core.models.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from pplava_core.models.videolm import VideoLM
+
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+
+
+def load_model(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> VideoLM:
+    """Load a model folder, ready to answer.
+
+    Args:
+        folder: a folder that `save_model` wrote.
+        device: where to put it, as torch names devices.
+        dtype: number format; None is float32.
+
+    Raises:
+        ModelError: a part is missing, damaged or does not fit the others.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = read_config(folder)
+    tokenizer = load_tokenizer(folder)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {WEIGHTS_NAME}; the model folder is incomplete")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error
+    model = build_model(config, tokenizer, revision=revision_of(folder), empty=True)
+    _fill(model, weights, path, dtype or torch.float32)
+    return model.to(device).eval()
+
+
+def build_model(
+    config: VideoLMConfig, tokenizer: Tokenizer, *, revision: str = "", empty: bool = False
+) -> VideoLM:
+    """Build a model: with `empty`, without spending time on numbers to be overwritten.
+
+    Raises:
+        ModelError: the config asks for something that cannot be built.
+    """
+    from torch import nn
+
+    from pplava_core.models.videolm import VideoLM
+
+    try:
+        if not empty:
+            return VideoLM(config, tokenizer, revision)
+        with _no_initialisation(nn):
+            return VideoLM(config, tokenizer, revision)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelError(f"config.json of {config.name} cannot be built: {error}") from error
+
+
+def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a model folder; one that is there already is replaced only once the new one is whole.
+
+    Args:
+        model: what to write.
+        folder: its name.
+        dtype: number format of the floating-point weights on disk; None keeps the model's.
+    """
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    weights = {
+        name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor)
+        .detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }  # fmt: skip
+    save_file(weights, new / WEIGHTS_NAME, metadata={"format": "pt"})
+    text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
+    (new / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    model.tokenizer.save(str(new / TOKENIZER_NAME))
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+
+
+def revision_of(folder: Path) -> str:
+    """Return a short hash of the config and the weights: what cached features depend on."""
+    digest = hashlib.sha256()
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _fill(model: VideoLM, weights: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
+    wanted = model.state_dict()
+    missing, unknown = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has an unknown tensor {unknown[0]}"
+        raise ModelError(f"{path} {what} ({len(missing)} missing, {len(unknown)} unknown)")
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{tuple(tensor.shape)}, not {tuple(wanted[name].shape)}"
+            raise ModelError(f"{path}: {name} is {shapes} as config.json asks")
+    model.load_state_dict(
+        {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}, assign=True
+    )
+
+
+class _no_initialisation:  # noqa: N801 - reads as a statement
+    """Skips the random numbers of torch's own layers while a model is built."""
+
+    def __init__(self, nn: Any) -> None:
+        self.kinds = (nn.Linear, nn.Conv2d, nn.Embedding, nn.LayerNorm)
+
+    def __enter__(self) -> None:
+        self.kept = [kind.reset_parameters for kind in self.kinds]
+        for kind in self.kinds:
+            kind.reset_parameters = lambda layer: None
+
+    def __exit__(self, *_: object) -> None:
+        for kind, kept in zip(self.kinds, self.kept, strict=True):
+            kind.reset_parameters = kept

@@ -1,0 +1,108 @@
+"""What a model folder's `config.json` says. Knows no tensors, so reading it costs nothing.
+
+Settings of the parts (tower, text tower, language model) are kept as plain values, as
+transformers and open_clip take them; what belongs to the method has a field of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pplava_core.errors import ModelError
+from pplava_core.types import PixelRule
+from pplava_core.window import Window
+
+FORMAT = 1
+PROJECTOR_ORDERS = ("pool_first", "project_first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoLMConfig:
+    """Everything but the weights and the tokenizer of a model."""
+
+    name: str
+    backbone: str
+    "Which adapter of `models.backbones` builds and feeds it."
+    description: str
+    licence: str
+    notice: str | None = None
+    "What a user must know before trusting its answers; said once a run."
+    pixels: PixelRule
+    num_frames: int
+    "Frames taken from a film unless the user says otherwise."
+    window: Window
+    "Pooling window for films."
+    image_window: Window
+    "Pooling window for pictures and sets of pictures."
+    weighting: str
+    "How relevance becomes weights; a projector is only good for the one it was trained with."
+    pooling_temperature: float = 0.01
+    projector_order: str = "pool_first"
+    tower: dict[str, Any]
+    aligner: dict[str, Any]
+    llm: dict[str, Any]
+    projector_hidden_size: int
+    training: dict[str, Any] = field(default_factory=dict)
+    "Commit, seed and command that made the weights, and what the aligner was shown."
+
+    def __post_init__(self) -> None:
+        if self.projector_order not in PROJECTOR_ORDERS:
+            raise ModelError(
+                f"projector_order {self.projector_order!r} is none of {', '.join(PROJECTOR_ORDERS)}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values of `config.json`."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> VideoLMConfig:
+        """Make the config that `to_dict` wrote down.
+
+        Raises:
+            ModelError: a field is missing, unknown or of another format version.
+        """
+        values = dict(values)
+        found = values.pop("format", None)
+        if found != FORMAT:
+            raise ModelError(f"config.json has format {found!r}; this version reads {FORMAT}")
+        try:
+            return cls(
+                **{
+                    **values,
+                    "pixels": PixelRule(**values["pixels"]),
+                    "window": _window(values["window"]),
+                    "image_window": _window(values["image_window"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"config.json does not describe a model: {error}") from error
+
+
+def read_config(folder: Path) -> VideoLMConfig:
+    """Read `config.json` of a model folder.
+
+    Raises:
+        ModelError: there is none, or it is not a model's.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"{folder} is not a model folder: config.json: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} does not describe a model")
+    return VideoLMConfig.from_dict(values)
+
+
+def _window(values: dict[str, Any]) -> Window:
+    stride = values.get("stride")
+    return Window(tuple(values["kernel"]), None if stride is None else tuple(stride))

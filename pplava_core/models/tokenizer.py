@@ -1,0 +1,63 @@
+"""The tokenizer that nano's text tower and language model share.
+
+Byte-level BPE from the `tokenizers` library, so that any text can be written, with the
+words of the rendered world as whole tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pplava_core.errors import ModelError
+from pplava_core.models.backbones.nano import ASSISTANT, USER
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PAD, START, END = "<pad>", "<start>", "<end>"
+SPECIAL_TOKENS = (PAD, START, END, USER, ASSISTANT)
+FILE_NAME = "tokenizer.json"
+
+
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
+    """Learn a byte-level BPE vocabulary; the same texts give the same vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read a model folder's tokenizer.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {FILE_NAME}; the model folder is incomplete")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise ModelError(f"{path} is not a tokenizer: {error}") from error
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+    """Return the ids of questions for the text tower: start, words, end, cut to fit."""
+    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [[start, *item.ids[: max_length - 2], end] for item in encoded]

@@ -1,0 +1,79 @@
+"""Training: a recipe, a stage, the loop, a model folder. Needs no hub and no GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pplava_core.train.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from pplava_core.models.videolm import VideoLM
+    from pplava_core.train.loop import Report
+
+MODEL_FOLDER = "model"
+
+__all__ = ["MODEL_FOLDER", "Recipe", "read_recipe", "run"]
+
+
+def run(
+    recipe: Recipe,
+    *,
+    provenance: dict[str, Any] | None = None,
+    report: Report | None = None,
+    progress: Any = None,
+) -> Path:
+    """Run a recipe to its end and return the model folder it wrote.
+
+    Args:
+        recipe: what to do.
+        provenance: what made the weights (commit, command); kept in the model's config.
+        report: called with a step and its numbers.
+        progress: called with a task's name, done and total while data are prepared.
+
+    Raises:
+        RecipeError: the recipe cannot be followed.
+        ModelError: the initial model cannot be loaded.
+    """
+    import torch
+
+    from pplava_core.models.checkpoint import save_model
+    from pplava_core.train.loop import train
+
+    torch.manual_seed(recipe.seed)
+    model = _initial_model(recipe)
+    if recipe.stage == "align":
+        from pplava_core.train.align import AlignStage
+
+        stage: Any = AlignStage(recipe, model)
+    else:
+        from pplava_core.train.instruct import InstructStage
+
+        stage = InstructStage(recipe, model, progress=progress)
+    train(stage, recipe, report=report)
+    made = {"seed": recipe.seed, "steps": recipe.steps, "data": recipe.data.source}
+    if recipe.stage == "align":
+        made["masks"] = recipe.data.masks and recipe.data.source == "shapes"
+    history = {**model.config.training, recipe.stage: {**made, **(provenance or {})}}
+    model.config = dataclasses.replace(model.config, training=history)
+    folder = Path(recipe.output) / MODEL_FOLDER
+    save_model(model, folder)
+    return folder
+
+
+def _initial_model(recipe: Recipe) -> VideoLM:
+    from pplava_core.models.checkpoint import build_model, load_model
+    from pplava_core.models.config import VideoLMConfig
+
+    if recipe.initial is not None:
+        return load_model(Path(recipe.initial))
+    from pplava_core.train.vocabulary import world_tokenizer
+
+    values = dict(recipe.model or {})
+    tokenizer = world_tokenizer(vocab_size=int(values.pop("vocab_size")), seed=recipe.seed)
+    vocab_size = tokenizer.get_vocab_size()
+    values["llm"] = {**values["llm"], "vocab_size": vocab_size}
+    text = {**values["aligner"]["text"], "vocab_size": vocab_size}
+    values["aligner"] = {**values["aligner"], "text": text}
+    return build_model(VideoLMConfig.from_dict({"format": 1, **values}), tokenizer)

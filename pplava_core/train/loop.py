@@ -1,0 +1,256 @@
+"""The training loop: the same for every stage, resumable to the same curve.
+
+Batch n is made from the recipe's seed and n alone, and the random state is set anew at
+every step, so a run that was killed goes on as if it had not been. Devices, precision
+and several processes are accelerate's business.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pplava_core.errors import RecipeError
+from pplava_core.train.recipe import Optimiser, Recipe
+
+LOG_NAME, PLOT_NAME, STATE_NAME = "log.jsonl", "curve.png", "state"
+
+
+class Stage(Protocol):
+    """What a stage gives the loop."""
+
+    model: nn.Module
+    trained: tuple[str, ...]
+    "Beginnings of the names of the parameters that learn."
+
+    def batch(self, number: int) -> Any:
+        """Return batch `number`."""
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """Return a batch's loss and its parts."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Return scores on the validation set."""
+
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None:
+    """Train a stage to its recipe's last step, from where an earlier run stopped.
+
+    Args:
+        stage: batches, loss and scores.
+        recipe: steps, optimiser and where to write.
+        report: called with the step and its numbers whenever they are logged.
+
+    Raises:
+        RecipeError: the run's folder holds another recipe's state.
+    """
+    from accelerate import Accelerator
+
+    folder = Path(recipe.output)
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    optimiser = build_optimiser(stage, recipe.optimiser)
+    schedule = build_schedule(optimiser, recipe)
+    stage.model.to(accelerator.device)
+    optimiser, schedule = accelerator.prepare(optimiser, schedule)
+    # The stage calls the model's parts, so it is the plain module that accelerate saves.
+    accelerator.register_for_checkpointing(_ModelState(stage))
+    done = _resume(accelerator, folder, recipe)
+    started, logged_step = time.monotonic(), done
+    batches = _batches(stage, recipe, accelerator, done)
+    for step in range(done, recipe.steps):
+        numbers = _one_step(stage, recipe, accelerator, optimiser, schedule, step, batches)
+        done = step + 1
+        last = done == recipe.steps
+        if done % recipe.log_every == 0 or last:
+            seconds = time.monotonic() - started
+            numbers["steps_per_second"] = (done - logged_step) / max(seconds, 1e-9)
+            started, logged_step = time.monotonic(), done
+            _log(accelerator, folder, done, numbers, report)
+        if done % recipe.evaluate_every == 0 or last:
+            _log(accelerator, folder, done, _evaluate(stage, accelerator), report)
+        if done % recipe.save_every == 0 or last:
+            _save_state(accelerator, folder, recipe, done)
+    if accelerator.is_main_process:
+        from pplava_core.train.plot import plot_curve
+
+        plot_curve(folder / LOG_NAME, folder / PLOT_NAME)
+
+
+def trained_parameters(stage: Stage) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that learn; all others are frozen here."""
+    chosen = []
+    for name, parameter in stage.model.named_parameters():
+        learns = name.startswith(stage.trained)
+        parameter.requires_grad_(learns)
+        if learns:
+            chosen.append((name, parameter))
+    return chosen
+
+
+def build_optimiser(stage: Stage, settings: Optimiser) -> torch.optim.AdamW:
+    """Return AdamW; vectors (biases, norms, positions) are not decayed."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in trained_parameters(stage):
+        key = (parameter.ndim >= 2, name.startswith("aligner."))
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": settings.weight_decay if decayed else 0.0,
+                "lr": settings.learning_rate * (settings.text_tower_rate if text_tower else 1.0),
+            }
+            for (decayed, text_tower), parameters in groups.items()
+        ],
+        betas=(0.9, 0.98),
+    )
+
+
+def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe) -> Any:
+    """Return a linear warm-up and a cosine that ends at a twentieth of the peak."""
+    warmup, steps = recipe.optimiser.warmup_steps, recipe.steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        share = min((step - warmup) / max(steps - warmup, 1), 1.0)
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _batches(stage: Stage, recipe: Recipe, accelerator: Any, done: int) -> Iterator[Any]:
+    """Yield this process's batches from step `done` on, each made while the one before is used."""
+    parts = recipe.optimiser.accumulation
+    numbers = (
+        part * accelerator.num_processes + accelerator.process_index
+        for part in range(done * parts, recipe.steps * parts)
+    )
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        coming = None
+        for number in numbers:
+            ready, coming = coming, maker.submit(stage.batch, number)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def _one_step(
+    stage: Stage,
+    recipe: Recipe,
+    accelerator: Any,
+    optimiser: Any,
+    schedule: Any,
+    step: int,
+    batches: Iterator[Any],
+) -> dict[str, float]:
+    """Add up the gradients of every micro-batch, then step once."""
+    torch.manual_seed(recipe.seed * 1_000_003 + step)
+    stage.model.train()
+    parts = recipe.optimiser.accumulation
+    totals: dict[str, float] = {}
+    for _ in range(parts):
+        batch = next(batches)
+        with accelerator.autocast():
+            loss, numbers = stage.loss(batch)
+        accelerator.backward(loss / parts)
+        for name, value in {"loss": loss.item(), **numbers}.items():
+            totals[name] = totals.get(name, 0.0) + value / parts
+    if not math.isfinite(totals["loss"]):
+        raise RecipeError(
+            f"the loss is {totals['loss']} at step {step + 1}; lower optimiser.learning_rate"
+        )
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    for parameter in learning:
+        if accelerator.num_processes > 1 and parameter.grad is not None:
+            parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+    accelerator.clip_grad_norm_(learning, recipe.optimiser.clip_norm)
+    optimiser.step()
+    schedule.step()
+    optimiser.zero_grad()
+    totals["learning_rate"] = schedule.get_last_lr()[0]
+    return totals
+
+
+def _evaluate(stage: Stage, accelerator: Any) -> dict[str, float]:
+    stage.model.eval()
+    with torch.no_grad(), accelerator.autocast():
+        return {f"validation_{name}": value for name, value in stage.evaluate().items()}
+
+
+def _log(
+    accelerator: Any, folder: Path, step: int, numbers: dict[str, float], report: Report | None
+) -> None:
+    if not accelerator.is_main_process:
+        return
+    line = {"step": step, **{name: round(value, 6) for name, value in numbers.items()}}
+    with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+    if report:
+        report(step, numbers)
+
+
+class _ModelState:
+    """The learning parameters, as accelerate's checkpoints take extra objects."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.stage.model.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.stage.model.load_state_dict(state)
+
+
+def _save_state(accelerator: Any, folder: Path, recipe: Recipe, step: int) -> None:
+    """Write the state beside the last one, then put it in its place."""
+    new, old = folder / f"{STATE_NAME}.new", folder / STATE_NAME
+    if accelerator.is_main_process:
+        shutil.rmtree(new, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(new), safe_serialization=False)
+    if accelerator.is_main_process:
+        (new / "step.json").write_text(json.dumps({"step": step, "recipe": recipe.text}))
+        shutil.rmtree(old, ignore_errors=True)
+        new.rename(old)
+    accelerator.wait_for_everyone()
+
+
+def _resume(accelerator: Any, folder: Path, recipe: Recipe) -> int:
+    """Return how many steps are done already, after loading the state they left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new, old = folder / f"{STATE_NAME}.new", folder / STATE_NAME
+    if not old.exists() and (new / "step.json").exists():
+        new.rename(old)  # killed between the two renames
+    if not (old / "step.json").exists():
+        (folder / LOG_NAME).unlink(missing_ok=True)
+        return 0
+    found = json.loads((old / "step.json").read_text())
+    if found["recipe"] != recipe.text:
+        raise RecipeError(
+            f"{folder} holds the state of another recipe; delete that folder or change `output`"
+        )
+    accelerator.load_state(str(old))
+    _cut_log(folder / LOG_NAME, found["step"])
+    return int(found["step"])
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop what was logged after the saved step: it will be logged again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in lines))

@@ -1,0 +1,145 @@
+"""A training recipe: one TOML file read into frozen dataclasses, checked before anything runs.
+
+A table of the file is a dataclass here, a key is a field; an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pplava_core.errors import RecipeError
+
+STAGES = ("align", "instruct")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """AdamW under a cosine schedule."""
+
+    learning_rate: float
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    accumulation: int = 1
+    "Micro-batches added up before one step."
+    text_tower_rate: float = 1.0
+    "Learning rate of the text tower as a multiple of the rest (instruct stage)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a stage learns from."""
+
+    source: str = "shapes"
+    "`shapes`: the rendered world; `pairs`: a JSON Lines file of pictures or films with texts."
+    path: str | None = None
+    "The JSON Lines file of `pairs`, relative to the recipe."
+    masks: bool = True
+    "Whether the align stage may use the renderer's masks."
+    clips: int = 8000
+    "Films of the instruct stage's training set, rendered and encoded once."
+    clips_per_step: int = 8
+    frames_per_clip: int = 3
+    "Frames of a film in one align step."
+    questions_per_clip: int = 4
+    still_share: float = 0.12
+    "Part of the instruct stage's films that are single pictures."
+    history_share: float = 0.1
+    "Part of the instruct stage's batches that hold earlier turns."
+    codec_share: float = 0.3
+    "Part of the films that go through a real video encoder."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run of one stage."""
+
+    stage: str
+    output: str
+    "Folder of the run, relative to where the command is typed."
+    initial: str | None = None
+    "Model folder to start from; without it the model is built from `[model]`."
+    seed: int = 0
+    steps: int
+    precision: str = "no"
+    "`no`, `bf16` or `fp16`, as accelerate names them."
+    evaluate_every: int = 500
+    save_every: int = 500
+    log_every: int = 20
+    optimiser: Optimiser
+    data: Data = field(default_factory=Data)
+    model: dict[str, Any] | None = None
+    "A model's `config.json` as a table, and `vocab_size`; only when there is no `initial`."
+    text: str = field(default="", repr=False)
+    "The recipe file itself, kept with the weights."
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise RecipeError(f"stage is {self.stage!r}; it must be one of {', '.join(STAGES)}")
+        if (self.initial is None) == (self.model is None):
+            raise RecipeError("give either `initial`, a model folder, or a [model] table, not both")
+        if self.steps < 1 or self.optimiser.accumulation < 1:
+            raise RecipeError("steps and optimiser.accumulation must be at least 1")
+        if self.data.source == "pairs" and not self.data.path:
+            raise RecipeError("data.source is `pairs`, so data.path must name a JSON Lines file")
+
+
+def read_recipe(path: Path, *, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a TOML file.
+        overrides: top-level keys that replace the file's.
+
+    Raises:
+        RecipeError: the file cannot be read, is not TOML, or asks for something unknown.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}; give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    recipe = _build(Recipe, {**values, "text": text}, str(path))
+    if recipe.data.path:
+        located = dataclasses.replace(recipe.data, path=str(path.parent / recipe.data.path))
+        recipe = dataclasses.replace(recipe, data=located)
+    return recipe
+
+
+def _build(kind: type[T], values: dict[str, Any], where: str) -> T:
+    hints = get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        known = ", ".join(name for name in hints if name != "text")
+        raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known here: {known}")
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise RecipeError(f"{where}: {name} must be a table")
+            made[name] = _build(hint, value, f"{where} [{name}]")
+        else:
+            made[name] = _checked(value, hint, f"{where}: {name}")
+    try:
+        return kind(**made)
+    except TypeError as error:
+        missing = str(error).split(": ")[-1]
+        raise RecipeError(f"{where}: missing {missing}") from error
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = hint if isinstance(hint, type) else None
+    if plain in (int, float, bool, str) and type(value) is not plain:
+        raise RecipeError(f"{where} is {value!r}; it must be of type {plain.__name__}")
+    return value

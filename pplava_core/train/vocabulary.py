@@ -1,0 +1,31 @@
+"""The vocabulary of nano: learned from what is said in the rendered world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pplava_core.models.tokenizer import train_tokenizer
+from pplava_core.shapes import questions as world
+from pplava_core.shapes.scene import draw_scene, scene_seed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SCENES = 600
+
+
+def world_tokenizer(*, vocab_size: int, seed: int) -> Tokenizer:
+    """Learn a tokenizer from the training scenes' questions and answers."""
+    return train_tokenizer(_texts(seed), vocab_size=vocab_size)
+
+
+def _texts(seed: int) -> Iterator[str]:
+    for number in range(_SCENES):
+        scene = draw_scene(scene_seed("train", seed, number))
+        rng = np.random.default_rng([seed, number])
+        for question in world.ask(scene, rng, world.TYPES):
+            yield world.with_lead_in(question.text, rng)
+            yield question.answer
