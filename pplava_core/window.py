@@ -209,8 +209,8 @@ def _axis_choices(grid_size: Size, start: Window, axis: int) -> list[_AxisChoice
 
 
 def _widest_step(length: int, count: int, extent: int) -> int:
-    """Return the widest step at which ``count`` windows of ``extent`` fit ``length``."""
-    return extent if count == 1 else (length - extent) // (count - 1)
+    """Return the widest step (of use) at which ``count`` windows of ``extent`` fit ``length``."""
+    return length if count == 1 else (length - extent) // (count - 1)
 
 
 def _sized(values: Iterable[int]) -> Size:
