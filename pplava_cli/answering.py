@@ -53,8 +53,6 @@ def answer_inputs(
     for one in inputs:
         try:
             _answer_one(one, request, model, out, several=several)
-        except BrokenPipeError:
-            raise
         except Exception as error:
             failures.append(error)
             if out.json:

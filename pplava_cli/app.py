@@ -14,14 +14,14 @@ from typing import Annotated
 
 import typer
 
-from pplava_cli import ask, cache, caption, frames, models, settings, version
-from pplava_cli.console import Output
+from pplava_cli import ask, cache, caption, chat, frames, models, settings, version
+from pplava_cli.console import Output, ReaderGone
 from pplava_cli.failures import ANSWERED, EXIT_CODE_MEANINGS, INTERRUPTED, USAGE, exit_code_of
 from pplava_cli.options import Debug, RunState
 from pplava_cli.config_file import config_path, defaults_from, read_config
 from pplava_core import __version__
 
-_COMMANDS = (ask, caption, frames, models, cache, settings, version)
+_COMMANDS = (ask, caption, chat, frames, models, cache, settings, version)
 
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 "What the parser raises on a wrong command line; Typer exports only this subclass of it."
@@ -82,22 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         with warnings.catch_warnings():
-            if not state.debug:
-                warnings.simplefilter("ignore")
-            code = app(arguments, prog_name="pplava", standalone_mode=False, obj=state)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon_stdout()
+            warnings.simplefilter("ignore")
+            return app(arguments, prog_name="pplava", standalone_mode=False, obj=state) or ANSWERED
+    except ReaderGone:
         return ANSWERED
     except _CommandLineError as error:
-        Output(debug=state.debug).error(_usage_line(error))
+        Output().error(_usage_line(error))
         return USAGE
     except typer.Abort:
         return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         Output(debug=state.debug).failure(error)
         return exit_code_of(error)
-    return code or ANSWERED
+    finally:
+        _finish_streams()
 
 
 def _usage_line(error: Exception) -> str:
@@ -123,8 +121,12 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _abandon_stdout() -> None:
-    """Stop writing quietly: whoever read our answers has had enough of them."""
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    os.close(sink)
+def _finish_streams() -> None:
+    """Write out what is left; where nobody takes it, keep Python from complaining at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, stream.fileno())
+            os.close(sink)

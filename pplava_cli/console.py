@@ -28,6 +28,10 @@ PATIENCE_SECONDS = 1.0
 _DIM, _YELLOW, _RED, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
+class ReaderGone(BaseException):
+    """Whoever read our answers has closed the pipe: no error, but a reason to stop."""
+
+
 def printable(text: str) -> str:
     """Return the text with everything that is not visible on one line spelled out.
 
@@ -59,9 +63,12 @@ class Output:
         return not self.json and is_terminal(sys.stdout)
 
     def piece(self, text: str) -> None:
-        """Write part of an answer at once, without ending the line."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Write part of an answer at once, without ending the line.
+
+        Raises:
+            ReaderGone: nobody reads any more.
+        """
+        _write(sys.stdout, text)
 
     def line(self, text: str = "") -> None:
         """Write one line of the answer."""
@@ -88,7 +95,7 @@ class Output:
     def failure(self, error: BaseException, *, about: str | None = None) -> None:
         """Tell of an error in one line, after its traceback if this run is debugged."""
         if self.debug:
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            _write(sys.stderr, "".join(traceback.format_exception(error)))
         text = one_line(error)
         self.error(text if about is None or about in text else f"{printable(about)}: {text}")
 
@@ -99,8 +106,15 @@ class Output:
     def _say(self, text: str, colour: str) -> None:
         if is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
             text = f"{colour}{text}{_RESET}"
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        _write(sys.stderr, text + "\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 class StepProgress:

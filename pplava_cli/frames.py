@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pplava_cli import opening
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import check_videos
 from pplava_cli.new_folder import new_folder
-from pplava_cli.opening import find_model, sampling_from
+from pplava_cli.opening import sampling_from
 from pplava_cli.options import (
     DEFAULT_MODEL,
     ClipOptions,
@@ -99,9 +100,8 @@ def _load(
 ) -> tuple[Clip, VideoLMConfig]:
     """Read the clip as the model's configuration asks for it; its weights are not needed."""
     from pplava_core.media import load_clip
-    from pplava_core.models.config import read_config
 
-    config = read_config(find_model(model).folder)
+    config = opening.model_config(model)
     with out.progress(f"Reading {printable(path.name)}") as progress:
         loaded = load_clip(
             path,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pplava_cli.opening import find_model
+from pplava_cli import opening
 from pplava_cli.options import OutputOptions, complete_model, examples, takes_options
 from pplava_cli.records import SCHEMA
 
@@ -51,7 +51,7 @@ def show_list(output: OutputOptions) -> None:
 def show_info(name: Name, output: OutputOptions) -> None:
     """Show all that is known of a model without loading it."""
     out = output.open()
-    record = _record(find_model(name))
+    record = _record(opening.find_model(name))
     if out.json:
         out.record(record)
         return
@@ -62,7 +62,7 @@ def show_info(name: Name, output: OutputOptions) -> None:
 def show_path(name: Name, output: OutputOptions) -> None:
     """Print the folder that a model lies in."""
     out = output.open()
-    entry = find_model(name)
+    entry = opening.find_model(name)
     if out.json:
         out.record(_record(entry))
     else:

@@ -2,7 +2,8 @@
 
 The one seam between the command line and the heavy half of the package: every command
 that needs a model gets it from here, and a test may put small stand-ins in place of
-`find_model`, `load_model` and `open_session`. All of torch is imported inside these functions.
+`find_model`, `model_config`, `load_model` and `open_session`. All of torch is imported
+inside these functions.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pplava_core.types import Sampling
 
 if TYPE_CHECKING:
     from pplava_core.models.catalog import ModelEntry
+    from pplava_core.models.config import VideoLMConfig
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import Generation, PoolingChoice, Session
 
@@ -144,6 +146,17 @@ def find_model(name: str) -> ModelEntry:
     from pplava_core.models import catalog
 
     return catalog.find_model(name)
+
+
+def model_config(name: str) -> VideoLMConfig:
+    """Read a model's configuration without its weights.
+
+    Raises:
+        ModelError: there is no such model, or its configuration is damaged.
+    """
+    from pplava_core.models.config import read_config
+
+    return read_config(find_model(name).folder)
 
 
 def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:

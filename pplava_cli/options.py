@@ -229,12 +229,22 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """How the run speaks."""
+class VoiceOptions:
+    """How a run speaks that only speaks to people."""
 
-    json: Annotated[bool, _shared("--json", "One JSON object a line on stdout.", "Output")] = False
     quiet: Annotated[bool, _shared("--quiet", "Only the answer and errors.", "Output")] = False
     debug: Debug = False
+
+    def open(self) -> Output:
+        """Make the voice of this run."""
+        return Output(quiet=self.quiet, debug=self.debug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(VoiceOptions):
+    """How a run speaks that also speaks to programs."""
+
+    json: Annotated[bool, _shared("--json", "One JSON object a line on stdout.", "Output")] = False
 
     def open(self) -> Output:
         """Make the voice of this run."""

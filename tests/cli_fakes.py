@@ -6,6 +6,7 @@ need no weights. `install` puts them at the one seam, `pplava_cli.opening`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from pplava_cli import opening
 from pplava_core.errors import InputError, ModelError
-from pplava_core.types import Answer, Clip, ClipSource, Moment, PatchGrid, Timings
+from pplava_core.types import Answer, Clip, ClipSource, Moment, PatchGrid, PixelRule, Timings
 from pplava_core.window import Window
 
 NOTICE = "fake knows nothing; real models come later"
@@ -63,6 +64,8 @@ class FakeStream:
                 word = word if not said or said.endswith("\n") else " " + word
                 said += word
                 yield word
+                if word.strip() == "CTRL-C":
+                    signal.raise_signal(signal.SIGINT)
         self.answer = replace(
             self._final, text=said, stopped="interrupted" if self._stopped else "end"
         )
@@ -200,6 +203,9 @@ def install(monkeypatch) -> Fakes:
         return session
 
     monkeypatch.setattr(opening, "find_model", find_model)
+    pixels = PixelRule(height=24, width=40)
+    config = SimpleNamespace(name="fake", pixels=pixels, num_frames=4)
+    monkeypatch.setattr(opening, "model_config", lambda name: config)
     monkeypatch.setattr(opening, "load_model", load_model)
     monkeypatch.setattr(opening, "open_session", open_session)
     return fakes

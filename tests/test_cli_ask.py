@@ -61,7 +61,8 @@ def test_missing_file_among_films_is_told_in_its_turn(run_pplava, make_files, fa
     run = run_pplava("ask", tmp_path / "gone.mp4", film, "red?", "--quiet")
     assert run.code == 1
     assert run.stdout == f"{film}: red? [a.mp4]\n"
-    assert "gone.mp4" in run.stderr and len(run.stderr.splitlines()) == 1
+    assert "gone.mp4" in run.stderr
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_missing_picture_spoils_the_joint_answer(run_pplava, make_files, fakes, tmp_path):
@@ -126,10 +127,11 @@ def test_question_from_stdin(run_pplava, make_files, fakes, monkeypatch):
 
 
 def test_options_reach_the_session(run_pplava, make_files, fakes):
-    options = "--fps 2 --from 0:01 --to 1.5 --reader decord --kernel 2,2,3 --stride 1,2,3".split()
-    options += (
-        "--tokens 9 --weighting authors --max-new-tokens 7 --temperature 0.5 --seed 3".split()
-    )
+    options = [
+        *("--fps", "2", "--from", "0:01", "--to", "1.5", "--reader", "decord"),
+        *("--kernel", "2,2,3", "--stride", "1,2,3", "--tokens", "9", "--weighting", "authors"),
+        *("--max-new-tokens", "7", "--temperature", "0.5", "--seed", "3"),
+    ]
     run = run_pplava("ask", *make_files("a.mp4"), "what?", "--device", "cpu", *options)
     assert run.code == 0
     (session,) = fakes.sessions

@@ -1,0 +1,261 @@
+"""A conversation about one clip: what the lines of a chat do.
+
+Holds the clip that is open, the turns so far and the last answer. Reading lines and
+leaving are the chat command's business.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from pplava_cli import opening
+from pplava_cli.answering import evidence_lines
+from pplava_cli.console import Output, printable
+from pplava_cli.inputs import Input, group_inputs
+from pplava_cli.sampling_line import sampling_line
+from pplava_core.atomic import replacing
+from pplava_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pplava_core.models.videolm import VideoLM
+    from pplava_core.session import AnswerStream, Session, Turn
+    from pplava_core.types import Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatCommand:
+    """One slash command."""
+
+    run: Callable[[Conversation, str], None]
+    arguments: str
+    help: str
+    takes_file: bool = False
+
+
+class Conversation:
+    """One clip, the turns about it, and what can be done with them."""
+
+    def __init__(self, model: VideoLM, wishes: opening.Wishes, out: Output) -> None:
+        self.model = model
+        self.wishes = wishes
+        self.out = out
+        self.turns: list[Turn] = []
+        self.last_answer: Answer | None = None
+        self._transcript: list[str] = []
+        self._saved: set[Path] = set()
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The clip that is open."""
+        assert self._session is not None, "open a clip first"
+        return self._session
+
+    @property
+    def name(self) -> str:
+        """The clip's name, short enough for a prompt."""
+        first, *others = (printable(Path(path).name) for path in self.session.source.paths)
+        return f"{first} +{len(others)}" if others else first
+
+    def handle(self, line: str) -> None:
+        """Do what one line says: a slash command, or else a question.
+
+        Raises:
+            PplavaError: it cannot be done; the conversation goes on as it was.
+        """
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            return
+        if not word.startswith("/"):
+            self.ask(line.strip())
+            return
+        if word not in COMMANDS:
+            close = get_close_matches(word, COMMANDS, n=1)
+            raise UsageError(f"no command {word}; " + (f"{close[0]}?" if close else "try /help"))
+        COMMANDS[word].run(self, rest.strip())
+
+    def ask(self, question: str) -> None:
+        """Answer a question in the light of the turns so far; Ctrl-C stops the answer only."""
+        from pplava_core.session import Turn
+
+        stream = self.session.stream(
+            question,
+            pooling=self.wishes.pooling,
+            generation=self.wishes.generation,
+            history=tuple(self.turns),
+        )
+        with _interrupt_stops(stream):
+            try:
+                for piece in stream:
+                    self.out.piece(piece)
+            finally:
+                self.out.line()
+        answer = stream.answer
+        self.last_answer = answer
+        self._transcript += [f"> {question}", "", answer.text, ""]
+        if answer.stopped == "interrupted":
+            self.out.note("stopped; this turn is not remembered")
+        else:
+            self.turns.append(Turn(question=question, answer=answer.text))
+
+    def open_video(self, clip: Input) -> None:
+        """Turn to another clip; what was said about the last one is forgotten.
+
+        Raises:
+            InputError: the clip cannot be read.
+        """
+        if clip.error is not None:
+            raise clip.error
+        # a range belongs to the film it was given for, so only the first clip has one
+        wishes = self.wishes if self._session is None else self._with_range(None, None)
+        self._open(clip.paths, wishes)
+        self.reset()
+
+    def set_range(self, words: str) -> None:
+        """Look at another part of the same clip: ``START [STOP]``, nothing for all of it."""
+        from pplava_core.media import parse_seconds
+
+        times = [parse_seconds(word) for word in words.split()]
+        if len(times) > 2:
+            raise UsageError("/from takes a start and perhaps a stop: /from 1:30 2:00")
+        start, stop = (*times, None, None)[:2]
+        paths = [Path(path) for path in self.session.source.paths]
+        self._open(paths, self._with_range(start, stop))
+
+    def show_evidence(self) -> None:
+        """Show the moments that weighed most in the last answer."""
+        for line in evidence_lines(self._answered(), self.session.source):
+            self.out.line(line)
+
+    def reset(self) -> None:
+        """Forget the turns; the clip stays open."""
+        self.turns.clear()
+        self.last_answer = None
+
+    def save(self, words: str) -> None:
+        """Write down all that was said, as text."""
+        path = _one_path(words, "/save")
+        if path.exists() and path.resolve() not in self._saved:
+            raise UsageError(f"{path} exists already: choose another name")
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join(self._transcript), encoding="utf-8")
+        self._saved.add(path.resolve())
+        self.out.note(f"saved to {printable(str(path))}")
+
+    def show_help(self) -> None:
+        """List the commands."""
+        width = max(len(f"{name} {command.arguments}") for name, command in COMMANDS.items())
+        for name, command in COMMANDS.items():
+            self.out.note(f"{f'{name} {command.arguments}':<{width}}  {command.help}")
+        self.out.note("Ctrl-C stops an answer, Ctrl-D leaves; anything else is a question.")
+
+    def _open(self, paths: Sequence[Path], wishes: opening.Wishes) -> None:
+        session = opening.open_session(
+            paths, self.model, sampling=wishes.sampling, reader=wishes.reader, out=self.out
+        )
+        self.out.note(sampling_line(session, wishes.pooling))
+        self._session, self.wishes = session, wishes
+        self._transcript += [f"# {' '.join(session.source.paths)}", ""]
+
+    def _with_range(self, start: float | None, stop: float | None) -> opening.Wishes:
+        sampling = replace(self.wishes.sampling, start_seconds=start, stop_seconds=stop)
+        return replace(self.wishes, sampling=sampling)
+
+    def _answered(self) -> Answer:
+        if self.last_answer is None:
+            raise UsageError("nothing was answered yet: ask a question first")
+        return self.last_answer
+
+
+class Leave(Exception):
+    """Someone asked to end the chat."""
+
+
+def _leave(conversation: Conversation, words: str) -> None:
+    raise Leave
+
+
+COMMANDS: dict[str, ChatCommand] = {
+    "/help": ChatCommand(run=lambda chat, words: chat.show_help(), arguments="", help="this list"),
+    "/video": ChatCommand(
+        run=lambda chat, words: chat.open_video(one_clip(_paths(words, "/video"))),
+        arguments="PATH",
+        help="talk about another video",
+        takes_file=True,
+    ),
+    "/from": ChatCommand(
+        run=lambda chat, words: chat.set_range(words),
+        arguments="TIME [TIME]",
+        help="look at a part of this one; alone: at all of it",
+    ),
+    "/evidence": ChatCommand(
+        run=lambda chat, words: chat.show_evidence(),
+        arguments="",
+        help="the moments that weighed most in the last answer",
+    ),
+    "/reset": ChatCommand(
+        run=lambda chat, words: chat.reset(), arguments="", help="forget what was said"
+    ),
+    "/save": ChatCommand(
+        run=lambda chat, words: chat.save(words),
+        arguments="FILE",
+        help="write down what was said",
+        takes_file=True,
+    ),
+    "/quit": ChatCommand(run=_leave, arguments="", help="leave"),
+}
+
+
+def one_clip(paths: Sequence[Path]) -> Input:
+    """Make sure that these files are one clip, as a conversation needs it.
+
+    Raises:
+        UsageError: they are several.
+    """
+    inputs = group_inputs(paths, each=False)
+    if len(inputs) != 1:
+        raise UsageError("a chat is about one video, or about pictures alone")
+    return inputs[0]
+
+
+def _paths(words: str, command: str) -> list[Path]:
+    """Read file names, in quotes where they hold spaces; one that is there needs none."""
+    if not words:
+        raise UsageError(f"{command} needs a file name")
+    whole = Path(words).expanduser()
+    if whole.exists():
+        return [whole]
+    try:
+        return [Path(word).expanduser() for word in shlex.split(words)]
+    except ValueError as error:
+        raise UsageError(f"{command} {words}: {error}") from None
+
+
+def _one_path(words: str, command: str) -> Path:
+    paths = _paths(words, command)
+    if len(paths) > 1:
+        raise UsageError(f"{command} takes one file; put its name in quotes if it has spaces")
+    return paths[0]
+
+
+@contextmanager
+def _interrupt_stops(stream: AnswerStream) -> Iterator[None]:
+    """Let Ctrl-C end the answer at the next word; pressed again, it interrupts as usual."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stream.stop()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
