@@ -4,6 +4,7 @@ Light to import: NumPy, PyAV and Pillow are loaded when the first file is read.
 """
 
 from pplava_core.media.clip import iterate_frames, kind_of, load_clip
+from pplava_core.media.pictures import numbered_frames
 from pplava_core.media.preprocess import resize_picture
 from pplava_core.media.sample import (
     bounded_indices,
@@ -20,6 +21,7 @@ __all__ = [
     "iterate_frames",
     "kind_of",
     "load_clip",
+    "numbered_frames",
     "parse_seconds",
     "resize_picture",
     "sample_indices",

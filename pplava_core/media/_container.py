@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 
 from pplava_core.errors import InputError
 from pplava_core.media._film import Film
-from pplava_core.media._guard import MAX_PICTURE_PIXELS, check_size, shown
+from pplava_core.media._guard import MAX_FRAME_PIXELS, check_size, shown
 
 # Playlists, scripts, still pictures and subtitles are left out on purpose: renamed to .mp4
 # they would make the library open another file, or show a picture that is no film.
@@ -36,6 +36,8 @@ FORMATS = (
 )
 SEEKABLE_FORMATS = frozenset({"mov", "matroska"})
 "Containers whose seek lands where it says; each frame's time is checked nevertheless."
+ANNOUNCING_FORMATS = frozenset({"mov", "matroska", "flv", "asf"})
+"Containers whose header says how long the film is; for others the library only guesses."
 UNTIMED_FORMATS = frozenset({"avi"})
 "Containers of one constant rate whose time stamps are guesses, wrong where there are B-frames."
 FALLBACK_FPS = 25.0
@@ -59,6 +61,8 @@ class PacketTable:
     "Packets there, shown or not, with data or (a frame that was dropped) without."
     announced_count: int
     "What the header claims; 0 when it claims nothing."
+    announced_seconds: float
+    "How much film the header claims there is; 0 when it claims nothing."
     stop_pts: int
     "When the last frame leaves the screen."
     time_base: Fraction
@@ -116,7 +120,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     default = [s for s in readable if int(s.disposition) & int(Disposition.default)]
     stream = max(default or readable, key=lambda s: (s.width or 0) * (s.height or 0))
     check_size(path, stream.width or 0, stream.height or 0)
-    stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PIXELS)}
+    stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     return stream
 
 
@@ -179,16 +183,17 @@ def _table(tally: _Tally, container: InputContainer, stream: VideoStream) -> Pac
     has_clock = tally.has_one_clock and len(set(pts)) == len(pts)
     usable = has_clock and formats.isdisjoint(UNTIMED_FORMATS)
     time_base = stream.time_base or Fraction(1)
-    first_seconds = pts[0] * time_base if pts else Fraction(0)
+    origin = _origin_seconds(container.start_time, pts[0] * time_base if pts else Fraction(0))
     return PacketTable(
         pts=np.asarray(pts, dtype=np.int64) if usable else None,
         key_pts=np.asarray(key_pts, dtype=np.int64),
         frame_count=tally.frame_count,
         packet_count=tally.packet_count,
         announced_count=stream.frames if formats.isdisjoint(UNTIMED_FORMATS) else 0,
+        announced_seconds=_announced_seconds(container, formats, origin),
         stop_pts=tally.stop_pts or 0,
         time_base=time_base,
-        origin_seconds=_origin_seconds(container.start_time, first_seconds),
+        origin_seconds=origin,
         fps=float(stream.average_rate or stream.guessed_rate or 0),
         can_seek=usable
         and not formats.isdisjoint(SEEKABLE_FORMATS)
@@ -197,6 +202,15 @@ def _table(tally: _Tally, container: InputContainer, stream: VideoStream) -> Pac
         has_broken_clock=not has_clock,
         was_interrupted=tally.was_interrupted,
     )
+
+
+def _announced_seconds(
+    container: InputContainer, formats: set[str], origin_seconds: Fraction
+) -> float:
+    if container.duration is None or formats.isdisjoint(ANNOUNCING_FORMATS):
+        return 0.0
+    # Matroska counts up to the end from the clock's zero, which may lie before the start
+    return container.duration / av.time_base - max(0.0, float(origin_seconds))
 
 
 def _origin_seconds(container_start: int | None, first_seconds: Fraction) -> Fraction:

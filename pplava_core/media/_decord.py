@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ TIME_LIMIT_SECONDS = 60.0
 "How long decord may take for one answer."
 IMPOSTORS = ("decord2", "eva-decord")
 "Other packages that install a module called decord."
+_NOISE = re.compile(r"^\[[\d:]+\] \S+: (\[.*\] )?")
+"What decord's messages begin with: the time of day and places in its source."
 CHILD = Path(__file__).with_name("_decord_child.py")
 
 
@@ -118,7 +121,8 @@ class _Child:
             self._process.stdin.flush()
         except OSError as error:
             raise self._ended() from error
-        return self.answer()["picture"]
+        picture: np.ndarray = self.answer()["picture"]
+        return picture
 
     def answer(self) -> dict[str, Any]:
         """Wait for one answer.
@@ -141,9 +145,8 @@ class _Child:
             raise self._ended()
         header: dict[str, Any] = json.loads(line)
         if "error" in header:
-            raise InputError(
-                f"{shown(self._path)}: decord cannot read it ({header['error']}); use pyav"
-            )
+            reason = _NOISE.sub("", header["error"])
+            raise InputError(f"{shown(self._path)}: decord cannot read it ({reason}); use pyav")
         if "shape" in header:
             height, width, channels = header["shape"]
             check_size(self._path, width, height)

@@ -14,8 +14,10 @@ from pathlib import Path
 from pplava_core.errors import InputError
 
 HEAD_BYTES = 64
-MAX_PICTURE_PIXELS = 8192 * 8192
-"Larger pictures and frames are refused: one would take over 200 MB as RGB."
+MAX_FRAME_PIXELS = 8192 * 8192
+"Larger frames of a video are refused: a decoder holds a score of them at once."
+MAX_PICTURE_PIXELS = 2 * MAX_FRAME_PIXELS
+"Larger still pictures are refused: one would take over 400 MB as RGB."
 MAX_CLIP_BYTES = 4 * 1024**3
 "Larger clips (frames times size, as RGB) are refused before they fill the memory."
 
@@ -52,16 +54,16 @@ def check_file(path: Path) -> bytes:
         raise InputError(f"{shown(path)}: cannot be read: {_reason(error)}") from error
 
 
-def check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path, width: int, height: int, *, limit: int = MAX_FRAME_PIXELS) -> None:
     """Refuse a picture or frame with more pixels than can be handled.
 
     Raises:
-        InputError: width times height exceeds `MAX_PICTURE_PIXELS`.
+        InputError: width times height exceeds the limit.
     """
-    if width * height > MAX_PICTURE_PIXELS:
+    if width * height > limit:
         raise InputError(
-            f"{shown(path)}: {width}x{height} pixels are more than the {MAX_PICTURE_PIXELS:,} "
-            "that are read; make it smaller first"
+            f"{shown(path)}: {width}x{height} pixels are more than the {limit:,} that are read; "
+            "make it smaller first"
         )
 
 

@@ -21,6 +21,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from pplava_core.errors import InputError
@@ -37,6 +38,9 @@ from pplava_core.media._guard import check_file, check_size, shown
 MAX_THREADS = 8
 "Every decoding thread holds frames of its own; at 4K more of them cost memory, not time."
 
+HDR_TRANSFERS = frozenset({16, 18})
+"Transfer functions (ITU-T H.273) of high dynamic range: PQ and HLG."
+
 
 class PyavReader:
     """Reads one video file; see `FrameReader`."""
@@ -47,6 +51,7 @@ class PyavReader:
         check_file(path)
         self.warnings: list[str] = []
         self._path = path
+        self._converter = VideoReformatter()
         self._table = scan(path)
         self._pts = self._table.pts
         self._may_seek = self._table.can_seek
@@ -67,6 +72,11 @@ class PyavReader:
             )
         elif self._table.was_interrupted:
             self._warn("the file is damaged: it could not be read to its end")
+        elif self._table.announced_seconds > 1.05 * self.film.stop_seconds + 1:
+            self._warn(
+                f"pictures end at {self.film.stop_seconds:.2f} s though "
+                f"{self._table.announced_seconds:.2f} s are announced"
+            )
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the pictures of these frames; see `FrameReader.read`."""
@@ -86,7 +96,10 @@ class PyavReader:
         with opened(self._path) as container:
             stream = self._prepared(container)
             for key_pts, group in self._groups(wanted):
-                container.seek(key_pts, stream=stream, backward=True, any_frame=False)
+                try:
+                    container.seek(key_pts, stream=stream, backward=True, any_frame=False)
+                except FFmpegError:
+                    return
                 stream.codec_context.flush_buffers()
                 problems: list[str] = []
                 for frame in _decoded(container, stream, problems):
@@ -182,7 +195,11 @@ class PyavReader:
     def _picture(self, frame: VideoFrame) -> np.ndarray:
         """Convert a decoded frame to RGB, upright."""
         check_size(self._path, frame.width, frame.height)
-        picture = frame.to_ndarray(format="rgb24")
+        if frame.color_trc in HDR_TRANSFERS:
+            self._warn("high dynamic range: colours are shown without tone mapping")
+        # one converter for all frames, in this thread: starting threads for each frame costs
+        # more than converting it
+        picture = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         quarter_turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
 

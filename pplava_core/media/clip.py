@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,8 @@ def iterate_frames(
     """
     names = [Path(name) for name in source.paths]
     reader = _open(names, source.kind, source.reader)
-    unique = list(dict.fromkeys(source.indices))
+    repeats = Counter(source.indices)
+    unique = list(repeats)
     done = 0
     for _ in range(MAX_ATTEMPTS):
         if unique[-1] >= len(reader.film.seconds):
@@ -119,7 +121,7 @@ def iterate_frames(
         try:
             for index, picture in reader.read(unique[done:]):
                 fitted = picture if pixels is None else resize_picture(picture, pixels)
-                for _ in range(source.indices.count(index)):
+                for _ in range(repeats[index]):
                     yield float(reader.film.seconds[index]), fitted
                 done += 1
                 if progress is not None:

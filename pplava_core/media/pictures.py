@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pplava_core.errors import InputError
 from pplava_core.media._film import Film
-from pplava_core.media._guard import check_file, check_size, shown
+from pplava_core.media._guard import MAX_PICTURE_PIXELS, check_file, check_size, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 "Files of a frame folder that count as frames; others lie there unread."
+PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+"No other decoder of Pillow is let near a file (the one for EPS starts a program)."
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -52,7 +56,7 @@ def is_still(path: Path) -> bool:
         return False
     if picture_format not in ("GIF", "PNG", "WEBP"):
         return True
-    with _Opened(path) as picture:
+    with _opened(path) as picture:
         is_animated = getattr(picture, "is_animated", False)
     if is_animated and picture_format == "WEBP":
         raise InputError(f"{shown(path)}: animated WebP is not read; convert it to GIF or mp4")
@@ -103,39 +107,33 @@ class PictureReader:
             yield index, _read_picture(path)
 
 
-class _Opened:
-    """Opens a picture with Pillow for a ``with`` block; its troubles become `InputError`."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """Open a picture with Pillow; its troubles inside the block become `InputError`."""
+    import PIL.Image
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Image:
-        from PIL import Image
-
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata and of large pictures; the size is checked here
+        warnings.simplefilter("ignore")
         try:
-            self._image = Image.open(self._path)
+            with PIL.Image.open(path, formats=PILLOW_FORMATS) as picture:
+                check_size(path, *picture.size, limit=MAX_PICTURE_PIXELS)
+                yield picture
+        except InputError:
+            raise
         except Exception as error:
-            raise self._translated(error) from error
-        return self._image
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._image.close()
-        if isinstance(error, Exception) and not isinstance(error, InputError):
-            raise self._translated(error) from error
-
-    def _translated(self, error: Exception) -> InputError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return InputError(f"{shown(self._path)}: not a picture that can be read ({reason})")
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{shown(path)}: not a picture that can be read ({reason})") from error
 
 
 def _read_picture(path: Path) -> np.ndarray:
     import numpy as np
     from PIL import ImageOps
 
-    with _Opened(path) as picture:
-        check_size(path, *picture.size)
-        upright = ImageOps.exif_transpose(picture)
-        return np.asarray(_as_rgb(upright))
+    with _opened(path) as picture:
+        if picture.mode in ("I", "F"):
+            raise InputError(f"{shown(path)}: pixels of 32-bit numbers; save it with 8 bits")
+        return np.asarray(_as_rgb(ImageOps.exif_transpose(picture)))
 
 
 def _as_rgb(picture: Image) -> Image:
@@ -143,10 +141,9 @@ def _as_rgb(picture: Image) -> Image:
     import numpy as np
     from PIL import Image
 
-    if picture.mode.startswith("I"):
-        # 16-bit grey; Pillow's own conversion would clip it to white
-        values = np.asarray(picture).astype(np.int64) >> 8
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode.startswith("I;16"):
+        # Pillow's own conversion would clip 16-bit grey to white
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
