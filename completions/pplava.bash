@@ -1,0 +1,101 @@
+# Completion of pplava, made by `python -m pplava_cli.completions`; do not edit.
+
+_pplava() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}"
+    local command=pplava words= index
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        case "$command ${COMP_WORDS[index]}" in
+            "pplava ask") command=pplava_ask ;;
+            "pplava caption") command=pplava_caption ;;
+            "pplava chat") command=pplava_chat ;;
+            "pplava frames") command=pplava_frames ;;
+            "pplava settings") command=pplava_settings ;;
+            "pplava version") command=pplava_version ;;
+            "pplava models") command=pplava_models ;;
+            "pplava cache") command=pplava_cache ;;
+            "pplava_models list") command=pplava_models_list ;;
+            "pplava_models info") command=pplava_models_info ;;
+            "pplava_models path") command=pplava_models_path ;;
+            "pplava_cache info") command=pplava_cache_info ;;
+            "pplava_cache clear") command=pplava_cache_clear ;;
+        esac
+    done
+    case "$command $previous" in
+        "pplava_ask --frames") return ;;
+        "pplava_ask --fps") return ;;
+        "pplava_ask --from") return ;;
+        "pplava_ask --to") return ;;
+        "pplava_ask --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_ask --kernel") return ;;
+        "pplava_ask --stride") return ;;
+        "pplava_ask --tokens") return ;;
+        "pplava_ask --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_ask --max-new-tokens") return ;;
+        "pplava_ask --temperature") return ;;
+        "pplava_ask --seed") return ;;
+        "pplava_ask --model") return ;;
+        "pplava_ask --device") return ;;
+        "pplava_ask --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_caption --detail") COMPREPLY=($(compgen -W "short normal long" -- "$current")); return ;;
+        "pplava_caption --frames") return ;;
+        "pplava_caption --fps") return ;;
+        "pplava_caption --from") return ;;
+        "pplava_caption --to") return ;;
+        "pplava_caption --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_caption --kernel") return ;;
+        "pplava_caption --stride") return ;;
+        "pplava_caption --tokens") return ;;
+        "pplava_caption --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_caption --max-new-tokens") return ;;
+        "pplava_caption --temperature") return ;;
+        "pplava_caption --seed") return ;;
+        "pplava_caption --model") return ;;
+        "pplava_caption --device") return ;;
+        "pplava_caption --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_chat --frames") return ;;
+        "pplava_chat --fps") return ;;
+        "pplava_chat --from") return ;;
+        "pplava_chat --to") return ;;
+        "pplava_chat --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_chat --kernel") return ;;
+        "pplava_chat --stride") return ;;
+        "pplava_chat --tokens") return ;;
+        "pplava_chat --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_chat --max-new-tokens") return ;;
+        "pplava_chat --temperature") return ;;
+        "pplava_chat --seed") return ;;
+        "pplava_chat --model") return ;;
+        "pplava_chat --device") return ;;
+        "pplava_chat --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_frames --output" | "pplava_frames -o") return ;;
+        "pplava_frames --size") COMPREPLY=($(compgen -W "model original" -- "$current")); return ;;
+        "pplava_frames --frames") return ;;
+        "pplava_frames --fps") return ;;
+        "pplava_frames --from") return ;;
+        "pplava_frames --to") return ;;
+        "pplava_frames --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_frames --model") return ;;
+    esac
+    case "$command" in
+        pplava) words="ask caption chat frames settings version models cache --version --debug --help -h" ;;
+        pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --each --evidence --help -h" ;;
+        pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
+        pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --help -h" ;;
+        pplava_frames) words="--output -o --size --force --frames --fps --from --to --reader --model --quiet --debug --json --help -h" ;;
+        pplava_settings) words="--quiet --debug --json --help -h" ;;
+        pplava_version) words="--quiet --debug --json --help -h" ;;
+        pplava_models) words="list info path --help -h" ;;
+        pplava_models_list) words="--quiet --debug --json --help -h" ;;
+        pplava_models_info) words="--quiet --debug --json --help -h" ;;
+        pplava_models_path) words="--quiet --debug --json --help -h" ;;
+        pplava_cache) words="info clear --help -h" ;;
+        pplava_cache_info) words="--quiet --debug --json --help -h" ;;
+        pplava_cache_clear) words="--quiet --debug --json --help -h" ;;
+    esac
+    if [[ "$current" == -* || "$command" =~ ^(pplava|pplava_models|pplava_cache)$ ]]; then
+        COMPREPLY=($(compgen -W "$words" -- "$current"))
+    fi
+}
+
+# where nothing is offered, -o default offers file names
+complete -o default -F _pplava pplava
