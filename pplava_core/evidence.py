@@ -5,10 +5,10 @@ the two, so that the frames together tile the range that was read. Knows relevan
 times; nothing of models, questions or pictures.
 
 The rule. A frame's share is the sum of its patches' relevance; were the relevance even,
-each of T frames would have 1/T. A moment is a longest row of neighbouring frames that all
-weigh more than that. The moments with the largest shares are given; what lies at or below
-the even level belongs to none, so shares add up to at most 1. Where no frame stands out,
-the whole clip is the only moment.
+each of T frames would have 1/T. A frame stands out when it has at least `STANDS_OUT` times
+that, and a moment is a longest row of neighbouring frames that all stand out. The moments
+with the largest shares are given; the other frames belong to none, so shares add up to at
+most 1. Where no frame stands out, the whole clip is the only moment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pplava_core.errors import ShapeError, UsageError
-from pplava_core.types import ClipSource, Moment, Relevance
+from pplava_core.types import ClipSource, Moment, PixelRule, Relevance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
-_ROUNDING = 1e-4
-"A frame stands out when it is above the even level by more than float32 rounding."
+STANDS_OUT = 1.05
+"Times the even level; less than this is the unevenness of a map that points nowhere."
 
 
 def find_moments(
@@ -47,7 +47,7 @@ def find_moments(
             tile (`span_of` gives it); None for pictures, which have no clock: their
             "seconds" are then positions in the set, ``[n, n + 1)`` for picture n from 0.
         max_moments: at most so many are given.
-        picture_box: where the picture lies in what the model saw, when it was padded.
+        picture_box: where the picture lies in what the model saw; see `picture_box_of`.
 
     Returns:
         At least one moment, the heaviest first; none overlap.
@@ -133,6 +133,21 @@ def span_of(source: ClipSource) -> tuple[float, float] | None:
     return source.start_seconds, source.stop_seconds
 
 
+def picture_box_of(source: ClipSource, pixels: PixelRule) -> Box:
+    """Give the part of what the model saw that is picture and not padding around it.
+
+    Args:
+        source: gives the shape of the first picture.
+        pixels: the model's rule. Where it squashes, everything is picture.
+    """
+    if pixels.resize == "squash":
+        return WHOLE
+    scale = min(pixels.height / source.height, pixels.width / source.width)
+    across = min(1.0, source.width * scale / pixels.width)
+    down = min(1.0, source.height * scale / pixels.height)
+    return (1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2
+
+
 def _first_of_each_time(
     seconds: np.ndarray, frame_span_seconds: tuple[float, float] | None
 ) -> np.ndarray:
@@ -143,10 +158,10 @@ def _first_of_each_time(
 
 
 def _runs(shares: np.ndarray, firsts: np.ndarray) -> Iterator[slice]:
-    """Give the longest rows of frames above the even level, cut only between ``firsts``."""
+    """Give the longest rows of frames that stand out, cut only between ``firsts``."""
     borders = np.append(firsts, len(shares))
     even = np.diff(borders) / len(shares)
-    above = np.add.reduceat(shares, firsts) > (1 + _ROUNDING) * even
+    above = np.add.reduceat(shares, firsts) >= STANDS_OUT * even
     if not above.any():
         yield slice(0, len(shares))
         return
