@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -98,19 +98,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _finish_streams()
 
 
-def _usage_line(error: Exception) -> str:
+def _usage_line(error: Any) -> str:
     """Put the parser's complaint into one line that says where the value came from."""
     message = " ".join(error.format_message().split()).rstrip(".")
-    context = getattr(error, "ctx", None)
-    parameter = getattr(error, "param", None)
+    context, parameter = error.ctx, getattr(error, "param", None)
     command = context.command_path if context is not None else "pplava"
-    source = None
-    if context is not None and parameter is not None and parameter.name:
+    if context is not None and parameter is not None:
         source = context.get_parameter_source(parameter.name)
-    if source is not None and source.name == "ENVIRONMENT":
-        message += f" (from {parameter.envvar} in the environment)"
-    elif source is not None and source.name == "DEFAULT_MAP":
-        message += f" (from {config_path()})"
+        if source is not None and source.name == "ENVIRONMENT":
+            message += f" (from {parameter.envvar} in the environment)"
+        elif source is not None and source.name == "DEFAULT_MAP":
+            message += f" (from {config_path()})"
     return f"{message}; see `{command} --help`"
 
 

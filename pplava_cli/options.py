@@ -258,14 +258,15 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     when the command is called, the bundles are put together again. The docstring's
     paragraphs lose their line breaks, for the help to set its own.
     """
-    bundles: dict[str, type[Any]] = {}
+    bundles: dict[str, Any] = {}
     flat: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if not is_dataclass(parameter.annotation):
+        bundle: Any = parameter.annotation
+        if not is_dataclass(bundle):
             flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
-        bundles[parameter.name] = parameter.annotation
-        hints = get_type_hints(parameter.annotation, include_extras=True)
+        bundles[parameter.name] = bundle
+        hints = get_type_hints(bundle, include_extras=True)
         flat.extend(
             inspect.Parameter(
                 field.name,
@@ -273,7 +274,7 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 annotation=hints[field.name],
                 default=field.default,
             )
-            for field in fields(parameter.annotation)
+            for field in fields(bundle)
         )
 
     @functools.wraps(command)

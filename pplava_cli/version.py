@@ -24,8 +24,11 @@ def register(app: typer.Typer) -> None:
 def version(output: OutputOptions) -> None:
     """Show the versions of pplava and of the libraries under it."""
     out = output.open()
-    versions = {"pplava": __version__, "python": platform.python_version()}
-    versions |= {name: _installed(name) for name in _LIBRARIES}
+    versions: dict[str, str | None] = {
+        "pplava": __version__,
+        "python": platform.python_version(),
+        **{name: _installed(name) for name in _LIBRARIES},
+    }
     if out.json:
         out.record({"schema": SCHEMA, "type": "version", "versions": versions})
         return

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 HERE = Path(__file__).parent
-GOLDEN = json.loads((HERE / "golden" / "json_schema_1.json").read_text())
+GOLDEN = json.loads((HERE / "json_schema_1.json").read_text())
 DESCRIPTION = (HERE.parent / "docs" / "json.md").read_text()
 
 
