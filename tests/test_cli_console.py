@@ -17,12 +17,11 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
+def open_terminal(monkeypatch):
+    """Make stderr a terminal; in the test itself, since pytest changes it after fixtures."""
     monkeypatch.setenv("TERM", "xterm")
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    return sys.stderr
 
 
 def outlast(progress, seconds):
@@ -35,20 +34,23 @@ def outlast(progress, seconds):
         report(3, 4)
 
 
-def test_short_steps_show_nothing(terminal):
+def test_short_steps_show_nothing(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     with Output().progress("Reading") as report:
         report(1, 4)
     assert terminal.getvalue() == ""
 
 
-def test_long_steps_show_a_bar(terminal, monkeypatch):
+def test_long_steps_show_a_bar(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.01)
     outlast(Output().progress("Reading [a].mp4"), 10)
     assert "Reading [a].mp4" in terminal.getvalue()
     assert "/4" in terminal.getvalue()
 
 
-def test_quiet_and_pipes_show_no_bar(terminal, monkeypatch, capsys):
+def test_quiet_and_pipes_show_no_bar(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.01)
     outlast(Output(quiet=True).progress("Reading"), 0.1)
     assert terminal.getvalue() == ""
@@ -58,7 +60,8 @@ def test_quiet_and_pipes_show_no_bar(terminal, monkeypatch, capsys):
     assert pipe.getvalue() == ""
 
 
-def test_colours_on_terminals_only(terminal, monkeypatch):
+def test_colours_on_terminals_only(monkeypatch):
+    terminal = open_terminal(monkeypatch)
     monkeypatch.delenv("NO_COLOR")
     Output().error("no")
     assert terminal.getvalue() == "\x1b[31mpplava: no\x1b[0m\n"
