@@ -59,7 +59,7 @@ def pool(
             of padding only gives zeros.
 
     Returns:
-        ``(B, T', H', W', D)``, dtype and device of ``features``.
+        ``(B, T', H', W', D)``, dtype (under autocast: autocast's) and device of ``features``.
 
     Raises:
         ShapeError: the window is larger than the grid, or the shapes do not go together.
@@ -202,7 +202,7 @@ def _normalised(weights: Tensor, kept: Tensor | None) -> Tensor:
 def _patch_counts(relevance: Tensor, mask: Tensor | None) -> Tensor | int:
     """Return how many patches each clip really has, to multiply ``(B, T', H', W', t, h, w)``."""
     if mask is None:
-        return relevance[0].numel()
+        return relevance.shape[1:].numel()
     return mask.flatten(start_dim=1).sum(dim=1).view(-1, 1, 1, 1, 1, 1, 1)
 
 
