@@ -16,8 +16,10 @@ from pplava_core.evidence import picture_box_of
 from pplava_core.heatmap import (
     Heatmap,
     HeatScale,
+    check_replaceable,
     contact_sheet,
     form_of,
+    is_heatmap,
     multiples_of_average,
     overlay_frame,
     pages,
@@ -26,6 +28,7 @@ from pplava_core.heatmap import (
 from pplava_core.heatmap.layout import LABEL, Layout, page_layout, sheet_layout
 from pplava_core.heatmap.lettering import broken, clock, decimals_for, fitted, times, typeface
 from pplava_core.heatmap.timeline import frame_multiples
+from pplava_core.shapes.film import encode_mp4
 from pplava_core.types import ClipSource, PixelRule, Relevance
 
 SCALE = HeatScale(highest=16.0)
@@ -445,6 +448,28 @@ class TestFiles:
             write_heatmap(path, make_heatmap(), make_frames())
             contents.add(path.read_bytes())
         assert len(contents) == 1
+
+    @pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.gif", "a"])
+    def test_heatmaps_know_each_other(self, tmp_path, name):
+        for path in write_heatmap(tmp_path / name, make_heatmap(), make_frames()):
+            assert is_heatmap(path)
+            check_replaceable(path)
+
+    @pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.gif"])
+    def test_other_files_are_not_replaceable(self, tmp_path, name):
+        path = tmp_path / name
+        check_replaceable(path)
+        path.touch()
+        check_replaceable(path)
+        if name == "a.mp4":
+            encode_mp4(np.zeros((2, 16, 16, 3), np.uint8), path, fps=2)
+        else:
+            Image.new("RGB", (4, 4)).save(path)
+        with pytest.raises(UsageError, match="choose another name"):
+            check_replaceable(path)
+        path.write_text("not even a picture")
+        with pytest.raises(UsageError, match="choose another name"):
+            check_replaceable(path)
 
     @pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.gif"])
     def test_a_failure_leaves_what_was_there_and_nothing_else(self, tmp_path, name):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pplava_core.atomic import replacing
-from pplava_core.errors import UsageError
+from pplava_core.errors import InputError, UsageError
 from pplava_core.heatmap.scale import HeatScale
 from pplava_core.heatmap.sheet import Heatmap, contact_sheet, pages
 
@@ -29,6 +29,9 @@ Progress = Callable[[int, int], None]
 
 FRAMES_PER_SECOND = 2
 "How fast films of heatmaps play: slow enough to look at each frame."
+
+_MARK = "pplava heatmap"
+"Written into every file, to tell our own from the ones that must not be lost."
 
 _MAP_COLOURS = 40
 "Of a GIF's 256 colours, so many go to the legend and as many to the overlays."
@@ -58,6 +61,36 @@ def form_of(name: str | os.PathLike[str]) -> Form:
     return _FORMS[suffix]
 
 
+def is_heatmap(path: Path) -> bool:
+    """Tell whether a file was written by `write_heatmap`."""
+    from PIL import Image
+
+    from pplava_core.media._container import opened
+
+    try:
+        if path.suffix.lower() == ".mp4":
+            with opened(path) as container:
+                return container.metadata.get("comment") == _MARK
+        with Image.open(path, formats=["PNG", "GIF"]) as picture:
+            return picture.info.get("Software") == _MARK or (
+                picture.info.get("comment") == _MARK.encode()
+            )
+    except (InputError, OSError, SyntaxError, ValueError):
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that writing a heatmap to this file loses nothing but an older heatmap.
+
+    Raises:
+        UsageError: another file stands there.
+    """
+    if not path.exists() or is_heatmap(path):
+        return
+    if not path.is_file() or path.stat().st_size > 0:
+        raise UsageError(f"{path} is no heatmap, so it stays as it is: choose another name")
+
+
 def write_heatmap(
     path: str | os.PathLike[str],
     heatmap: Heatmap,
@@ -68,8 +101,8 @@ def write_heatmap(
     """Draw a heatmap and write it in the form that the name asks for (see `form_of`).
 
     Args:
-        path: where to. Missing folders are made; a file is replaced. Pages are put beside
-            what a folder holds already.
+        path: where to. Missing folders are made; a file is replaced, so ask
+            `check_replaceable` first. Pages are put beside what a folder holds already.
         heatmap: what to show.
         frames: the sampled frames in order, each ``(height, width, 3)`` uint8 of any size;
             one is held at a time.
@@ -91,7 +124,7 @@ def write_heatmap(
         return _write_pages(target, heatmap, watched)
     with replacing(target) as temporary:
         if form == "sheet":
-            contact_sheet(heatmap, watched).save(temporary, format="PNG")
+            _save_png(contact_sheet(heatmap, watched), temporary)
         else:
             drawn = pages(heatmap, watched, picture_width=_PICTURE_WIDTHS[form])
             (_write_mp4 if form == "mp4" else _write_gif)(temporary, drawn)
@@ -108,9 +141,17 @@ def _write_pages(folder: Path, heatmap: Heatmap, frames: Iterable[np.ndarray]) -
         time = f"_{seconds:08.3f}s" if has_clock else ""
         path = folder / f"{number:04d}{time}.png"
         with replacing(path) as temporary:
-            page.save(temporary, format="PNG", compress_level=3)
+            _save_png(page, temporary)
         written.append(path)
     return tuple(written)
+
+
+def _save_png(picture: Picture, path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    marks = PngInfo()
+    marks.add_text("Software", _MARK)
+    picture.save(path, format="PNG", pnginfo=marks, compress_level=4)
 
 
 def _write_mp4(path: Path, drawn: Iterator[Picture]) -> None:
@@ -118,6 +159,7 @@ def _write_mp4(path: Path, drawn: Iterator[Picture]) -> None:
 
     first = next(drawn)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        container.metadata["comment"] = _MARK
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height = first.size
         stream.pix_fmt = "yuv420p"
@@ -139,6 +181,7 @@ def _write_gif(path: Path, drawn: Iterator[Picture]) -> None:
         append_images=few_coloured,
         duration=1000 // FRAMES_PER_SECOND,
         loop=0,
+        comment=_MARK,
     )
 
 
