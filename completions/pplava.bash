@@ -8,6 +8,8 @@ _pplava() {
             "pplava ask") command=pplava_ask ;;
             "pplava caption") command=pplava_caption ;;
             "pplava chat") command=pplava_chat ;;
+            "pplava heatmap") command=pplava_heatmap ;;
+            "pplava visualize-attention") command=pplava_visualize_attention ;;
             "pplava frames") command=pplava_frames ;;
             "pplava settings") command=pplava_settings ;;
             "pplava version") command=pplava_version ;;
@@ -67,6 +69,26 @@ _pplava() {
         "pplava_chat --model") return ;;
         "pplava_chat --device") return ;;
         "pplava_chat --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_heatmap --output" | "pplava_heatmap -o") return ;;
+        "pplava_heatmap --compare") return ;;
+        "pplava_heatmap --frames") return ;;
+        "pplava_heatmap --fps") return ;;
+        "pplava_heatmap --from") return ;;
+        "pplava_heatmap --to") return ;;
+        "pplava_heatmap --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_heatmap --model") return ;;
+        "pplava_heatmap --device") return ;;
+        "pplava_heatmap --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_visualize_attention --output" | "pplava_visualize_attention -o") return ;;
+        "pplava_visualize_attention --compare") return ;;
+        "pplava_visualize_attention --frames") return ;;
+        "pplava_visualize_attention --fps") return ;;
+        "pplava_visualize_attention --from") return ;;
+        "pplava_visualize_attention --to") return ;;
+        "pplava_visualize_attention --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_visualize_attention --model") return ;;
+        "pplava_visualize_attention --device") return ;;
+        "pplava_visualize_attention --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
         "pplava_frames --output" | "pplava_frames -o") return ;;
         "pplava_frames --size") COMPREPLY=($(compgen -W "model original" -- "$current")); return ;;
         "pplava_frames --frames") return ;;
@@ -77,10 +99,12 @@ _pplava() {
         "pplava_frames --model") return ;;
     esac
     case "$command" in
-        pplava) words="ask caption chat frames settings version models cache --version --debug --help -h" ;;
+        pplava) words="ask caption chat heatmap visualize-attention frames settings version models cache --version --debug --help -h" ;;
         pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --each --evidence --help -h" ;;
         pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --help -h" ;;
+        pplava_heatmap) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
+        pplava_visualize_attention) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_frames) words="--output -o --size --force --frames --fps --from --to --reader --model --quiet --debug --json --help -h" ;;
         pplava_settings) words="--quiet --debug --json --help -h" ;;
         pplava_version) words="--quiet --debug --json --help -h" ;;

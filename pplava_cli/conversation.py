@@ -135,6 +135,16 @@ class Conversation:
         for line in evidence_lines(self._answered(), self.session.source):
             self.out.line(line)
 
+    def draw_heatmap(self, words: str) -> None:
+        """Draw where the last question points, into the file that is named."""
+        from pplava_cli.heatmap import draw_heatmap
+
+        target = _one_path(words, "/heatmap")
+        question = self._answered().question
+        drawn = draw_heatmap(self.session, [question], str(target), out=self.out)
+        for file in drawn.files:
+            self.out.line(printable(str(file)))
+
     def reset(self) -> None:
         """Forget the turns; the clip stays open."""
         self.turns.clear()
@@ -154,8 +164,8 @@ class Conversation:
         """List the commands."""
         width = max(len(f"{name} {command.arguments}") for name, command in COMMANDS.items())
         for name, command in COMMANDS.items():
-            self.out.note(f"{f'{name} {command.arguments}':<{width}}  {command.help}")
-        self.out.note("Ctrl-C stops an answer, Ctrl-D leaves; anything else is a question.")
+            self.out.line(f"{f'{name} {command.arguments}':<{width}}  {command.help}")
+        self.out.line("Ctrl-C stops an answer, Ctrl-D leaves; anything else is a question.")
 
     def _open(self, paths: Sequence[Path], wishes: opening.Wishes) -> None:
         session = opening.open_session(
@@ -195,6 +205,12 @@ COMMANDS: dict[str, ChatCommand] = {
         run=lambda chat, words: chat.set_range(words),
         arguments="TIME [TIME]",
         help="look at a part of this one; alone: at all of it",
+    ),
+    "/heatmap": ChatCommand(
+        run=lambda chat, words: chat.draw_heatmap(words),
+        arguments="FILE",
+        help="draw where the last question points: .png, .mp4, .gif or a folder",
+        takes_file=True,
     ),
     "/evidence": ChatCommand(
         run=lambda chat, words: chat.show_evidence(),

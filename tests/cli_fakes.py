@@ -14,13 +14,25 @@ from types import SimpleNamespace
 
 import av
 import numpy as np
+import torch
 from PIL import Image
 
 from pplava_cli import opening
 from pplava_core.errors import InputError, ModelError
-from pplava_core.types import Answer, Clip, ClipSource, Moment, PatchGrid, PixelRule, Timings
+from pplava_core.evidence import find_moments, span_of
+from pplava_core.types import (
+    Answer,
+    Clip,
+    ClipSource,
+    Moment,
+    PatchGrid,
+    PixelRule,
+    Relevance,
+    Timings,
+)
 from pplava_core.window import Window
 
+PIXELS = PixelRule(height=24, width=40)
 NOTICE = "fake knows nothing; real models come later"
 
 
@@ -79,7 +91,7 @@ class FakeModel:
     device: str = "cpu"
     dtype: str = "torch.float32"
     config: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(notice=NOTICE, num_frames=4)
+        default_factory=lambda: SimpleNamespace(notice=NOTICE, num_frames=4, pixels=PIXELS)
     )
     revision: str = "0123abcd"
 
@@ -128,6 +140,14 @@ class FakeSession:
         count = len(self.source.indices)
         frames = np.zeros((count, 48, 64, 3), np.uint8)
         return Clip(frames=frames, seconds=self.grid.seconds, source=self.source)
+
+    def relevance(self, text) -> Relevance:
+        weights = torch.full((len(self.source.indices), 2, 3), 1.0)
+        weights[-1, 0, 0] = 5.0
+        return Relevance(weights=weights / weights.sum(), seconds=self.grid.seconds, text=text)
+
+    def evidence(self, relevance) -> tuple[Moment, ...]:
+        return find_moments(relevance, frame_span_seconds=span_of(self.source))
 
     def window_for(self, choice) -> Window | None:
         return choice.window or Window((1, 2, 3))
@@ -203,8 +223,7 @@ def install(monkeypatch) -> Fakes:
         return session
 
     monkeypatch.setattr(opening, "find_model", find_model)
-    pixels = PixelRule(height=24, width=40)
-    config = SimpleNamespace(name="fake", pixels=pixels, num_frames=4)
+    config = SimpleNamespace(name="fake", pixels=PIXELS, num_frames=4)
     monkeypatch.setattr(opening, "model_config", lambda name: config)
     monkeypatch.setattr(opening, "load_model", load_model)
     monkeypatch.setattr(opening, "open_session", open_session)

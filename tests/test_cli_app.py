@@ -70,7 +70,8 @@ def test_no_command_shows_the_help(run_pplava):
 def test_unknown_command_is_one_line(run_pplava):
     run = run_pplava("aks")
     assert (run.code, run.stdout) == (2, "")
-    assert run.stderr == "pplava: No such command 'aks'. Did you mean 'ask'?; see `pplava --help`\n"
+    assert run.stderr.startswith("pplava: No such command 'aks'")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_version(run_pplava):

@@ -73,6 +73,14 @@ def test_error(run_pplava, fakes, tmp_path):
     check(record_of(run))
 
 
+def test_heatmap(run_pplava, make_files, fakes, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    run = run_pplava("heatmap", *make_files("a.mp4"), "what?", "-o", sheet, "--json")
+    record = record_of(run)
+    check(record)
+    assert record["files"] == [str(sheet)]
+
+
 def test_frames(run_pplava, make_files, fakes, tmp_path):
     run = run_pplava("frames", *make_files("a.mp4"), "-o", tmp_path / "seen", "--json")
     record = record_of(run)
