@@ -38,6 +38,8 @@ from pplava_core.media._guard import check_file, check_size, shown
 MAX_THREADS = 8
 "Every decoding thread holds frames of its own; at 4K more of them cost memory, not time."
 
+TOLERATED_LOSSES = 2
+"After so few lost frames the rest, up to the next key frame, still shows what was filmed."
 HDR_TRANSFERS = frozenset({16, 18})
 "Transfer functions (ITU-T H.273) of high dynamic range: PQ and HLG."
 
@@ -55,6 +57,7 @@ class PyavReader:
         self._table = scan(path)
         self._pts = self._table.pts
         self._may_seek = self._table.can_seek
+        self._accepts_damage = False
         if self._pts is None:
             self.film = film_by_count(self._table.frame_count, self._table.fps)
         else:
@@ -132,36 +135,43 @@ class PyavReader:
     def _in_order(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield frames while decoding the whole file from its start.
 
+        Frames between a badly damaged place and the next key frame show what the decoder made
+        up; they are passed over as long as there are enough others.
+
         Raises:
             FramesMissingError: not all wanted frames came; `film` knows what did.
             InputError: no frame came at all.
         """
         seen: list[int] = []
-        decoded_count = 0
+        sound: list[int] = []
         problems: list[str] = []
-        sound_until = 0
-        with opened(self._path) as container:
-            stream = self._prepared(container)
-            for frame in _decoded(container, stream, problems):
-                index = self._index_of(frame, decoded_count)
-                decoded_count += 1
-                if frame.key_frame:
-                    sound_until = len(problems)
-                if index is None:
-                    continue
-                seen.append(index)
-                if index in wanted:
-                    wanted.discard(index)
-                    if frame.is_corrupt or len(problems) > sound_until:
-                        self._warn("some of the frames that were taken are damaged")
-                    yield index, frame
-                if not wanted:
-                    break
+        decoded_count = 0
+        for index, is_sound, frame in self._placed(problems):
+            decoded_count += 1
+            if index is None or (seen and index <= seen[-1]):
+                continue  # its time stamp is of no frame, or comes too late
+            seen.append(index)
+            if is_sound:
+                sound.append(index)
+            if index in wanted and (is_sound or self._accepts_damage):
+                wanted.discard(index)
+                yield index, frame
+            if not wanted:
+                break
         for problem in problems:
             self._warn(problem)
         if wanted:
-            self._learn(seen, decoded_count)
+            self._learn(seen, sound, decoded_count)
             raise FramesMissingError
+
+    def _placed(self, problems: list[str]) -> Iterator[tuple[int | None, bool, VideoFrame]]:
+        """Decode the whole file; say of each frame which it is, and whether it is sound."""
+        losses = _Losses()
+        with opened(self._path) as container:
+            frames = _decoded(container, self._prepared(container), problems)
+            for place, frame in enumerate(frames):
+                index = self._index_of(frame, place)
+                yield index, losses.leave_sound(frame, index, len(problems)), frame
 
     def _index_of(self, frame: VideoFrame, decoded_count: int) -> int | None:
         """Find which frame of the film this is: by its time, or by counting."""
@@ -173,17 +183,21 @@ class PyavReader:
         is_known = index < len(self._pts) and int(self._pts[index]) == frame.pts
         return index if is_known else None
 
-    def _learn(self, seen: list[int], decoded_count: int) -> None:
+    def _learn(self, seen: list[int], sound: list[int], decoded_count: int) -> None:
         """Correct the film after a full pass that did not bring all the frames wanted."""
         if not decoded_count:
             raise InputError(f"{shown(self._path)}: damaged: no frame of it can be decoded")
-        if self._pts is None or not seen:
+        if not seen:
+            # not one time stamp of the frames is that of a packet: they can only be counted
             self._pts = None
-            self._warn(f"{self._table.frame_count} frames stored, {decoded_count} can be shown")
             self.film = film_by_count(decoded_count, self._table.fps)
+            self._warn("time stamps cannot be used: times are counted from the frame rate")
             return
-        usable = np.unique(np.asarray(seen, dtype=np.int64))
-        self._warn(f"only {len(usable)} of {len(self._pts)} stored frames can be decoded")
+        self._accepts_damage = 2 * len(sound) < len(seen)
+        if self._accepts_damage:
+            self._warn("most of the file is damaged: pictures may show what was never filmed")
+        usable = np.asarray(seen if self._accepts_damage else sound, dtype=np.int64)
+        self._warn(f"only {len(usable)} of {self._table.frame_count} stored frames can be used")
         self.film = replace(self.film, usable=usable)
 
     def _prepared(self, container: InputContainer) -> VideoStream:
@@ -208,6 +222,31 @@ class PyavReader:
             self.warnings.append(text)
 
 
+class _Losses:
+    """Counts what was lost since the last key frame, to tell whether a frame can be right."""
+
+    def __init__(self) -> None:
+        self._problem_count_before = 0
+        self._missing_count = 0
+        self._corrupt_count = 0
+        self._last_index = -1
+
+    def leave_sound(self, frame: VideoFrame, index: int | None, problem_count: int) -> bool:
+        """Say whether a frame, given in the order of decoding, is sound enough to be shown."""
+        if index is not None:
+            self._missing_count += max(0, index - self._last_index - 1)
+            self._last_index = max(self._last_index, index)
+        if frame.key_frame:
+            self._problem_count_before = problem_count
+            self._missing_count = self._corrupt_count = 0
+        self._corrupt_count += frame.is_corrupt
+        if problem_count == self._problem_count_before and not self._corrupt_count:
+            # frames that are missing without a problem were never meant to be shown
+            return True
+        losses = self._missing_count + self._corrupt_count
+        return losses <= TOLERATED_LOSSES and not frame.is_corrupt
+
+
 def _decoded(
     container: InputContainer, stream: VideoStream, problems: list[str]
 ) -> Iterator[VideoFrame]:
@@ -228,6 +267,6 @@ def _decoded(
         except EOFError:
             return
         except FFmpegError:
-            problems.append("damaged parts of the file were left out")
+            problems.append("parts of the file are damaged: pictures after them may have flaws")
         if is_last:
             return
