@@ -20,7 +20,7 @@ from pplava_cli.sampling_line import clock, sampling_line
 
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
-    from pplava_core.session import Session
+    from pplava_core.session import AnswerStream, PoolingChoice, Session
     from pplava_core.types import Answer, ClipSource, Moment
 
 
@@ -71,13 +71,21 @@ def _answer_one(
     session = opening.open_session(
         one.paths, model, sampling=wishes.sampling, reader=wishes.reader, out=out
     )
-    out.note(sampling_line(session, wishes.pooling))
+    tell_sampling(session, wishes.pooling, out)
     answer = _stream_answer(session, request, out, name=one.name if several else None)
     if out.json:
         out.record(answer_record(session, answer, wishes.generation, evidence=request.evidence))
     elif request.evidence:
         for line in evidence_lines(answer, session.source):
             out.line("  " + line)
+
+
+def tell_sampling(session: Session, pooling: PoolingChoice, out: Output) -> None:
+    """Say what was read of a clip, and what is doubtful about how it will be pooled."""
+    out.note(sampling_line(session, pooling))
+    warning = session.warning_for(pooling)
+    if warning is not None:
+        out.warn(warning)
 
 
 def _stream_answer(session: Session, request: Request, out: Output, *, name: str | None) -> Answer:
@@ -87,11 +95,7 @@ def _stream_answer(session: Session, request: Request, out: Output, *, name: str
     prefix = "" if name is None else f"{printable(name)}: "
     if out.streams:
         out.piece(prefix)
-        try:
-            for piece in stream:
-                out.piece(piece if name is None else piece.replace("\n", " "))
-        finally:
-            out.line()
+        show_pieces(stream, out, one_line=name is not None)
         return stream.answer
     for _ in stream:
         pass
@@ -99,6 +103,18 @@ def _stream_answer(session: Session, request: Request, out: Output, *, name: str
     if not out.json:
         out.line(prefix + (text if name is None else " ".join(text.split())))
     return stream.answer
+
+
+def show_pieces(stream: AnswerStream, out: Output, *, one_line: bool) -> None:
+    """Write an answer piece by piece and end its line, also when it is cut short."""
+    started = False
+    try:
+        for piece in stream:
+            text = piece if started else piece.lstrip()
+            started = started or bool(text)
+            out.piece(text.replace("\n", " ") if one_line else text)
+    finally:
+        out.line()
 
 
 def evidence_lines(answer: Answer, source: ClipSource) -> list[str]:

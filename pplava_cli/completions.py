@@ -66,7 +66,9 @@ def _is_offered(option: Any) -> bool:
 
 def _flag(option: Any, context: Any) -> Flag:
     takes_value = not option.is_flag
-    offered = option.shell_complete(context, "") if takes_value else []
+    # models differ from machine to machine, so they are left to --install-completion
+    is_listed = takes_value and option.name != "model"
+    offered = option.shell_complete(context, "") if is_listed else []
     return Flag(
         names=tuple(option.opts),
         help=_first_sentence((option.help or "").replace("\\[", "[")),

@@ -56,6 +56,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.debug = debug
+        self._warned: set[str] = set()
 
     @property
     def streams(self) -> bool:
@@ -84,8 +85,9 @@ class Output:
             self._say(text, _DIM)
 
     def warn(self, text: str) -> None:
-        """Tell something that deserves a second look; silent with ``--quiet``."""
-        if not self.quiet:
+        """Tell something that deserves a second look, once a run; silent with ``--quiet``."""
+        if not self.quiet and text not in self._warned:
+            self._warned.add(text)
             self._say(f"warning: {text}", _YELLOW)
 
     def error(self, text: str) -> None:

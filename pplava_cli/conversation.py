@@ -17,10 +17,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pplava_cli import opening
-from pplava_cli.answering import evidence_lines
+from pplava_cli.answering import evidence_lines, show_pieces, tell_sampling
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import Input, group_inputs
-from pplava_cli.sampling_line import sampling_line
 from pplava_core.atomic import replacing
 from pplava_core.errors import UsageError
 
@@ -93,11 +92,7 @@ class Conversation:
             history=tuple(self.turns),
         )
         with _interrupt_stops(stream):
-            try:
-                for piece in stream:
-                    self.out.piece(piece)
-            finally:
-                self.out.line()
+            show_pieces(stream, self.out, one_line=False)
         answer = stream.answer
         self.last_answer = answer
         self._transcript += [f"> {question}", "", answer.text, ""]
@@ -171,7 +166,7 @@ class Conversation:
         session = opening.open_session(
             paths, self.model, sampling=wishes.sampling, reader=wishes.reader, out=self.out
         )
-        self.out.note(sampling_line(session, wishes.pooling))
+        tell_sampling(session, wishes.pooling, self.out)
         self._session, self.wishes = session, wishes
         self._transcript += [f"# {' '.join(session.source.paths)}", ""]
 

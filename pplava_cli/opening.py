@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from pplava_cli.options import (
 )
 from pplava_core.errors import UsageError
 from pplava_core.types import Sampling
+from pplava_core.window import Window
 
 if TYPE_CHECKING:
     from pplava_core.models.catalog import ModelEntry
@@ -35,66 +36,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """All that a command line says about reading and answering, in the core's words."""
+    """All that a command line says about reading and answering, checked without torch."""
 
     sampling: Sampling
     "Which frames."
     reader: str
     "Which library decodes."
-    pooling: PoolingChoice
-    "Which window and weighting."
-    generation: Generation
+    window: Window | None
+    "Which patches are merged; None leaves it to the model."
+    max_tokens: int | None
+    "How many visual tokens there may be; None for any number."
+    weighting: str | None
+    "How relevance weighs; None leaves it to the model."
+    generation_options: GenerationOptions
     "How answers are written."
 
+    @property
+    def pooling(self) -> PoolingChoice:
+        """The choice of window and weighting, as a session takes it."""
+        from pplava_core.session import PoolingChoice
 
-def sampling_from(context: typer.Context, clip: ClipOptions) -> Sampling:
-    """Turn the clip options into a sampling; where frames and fps both ask, the nearer one wins.
+        return PoolingChoice(
+            window=self.window, max_tokens=self.max_tokens, weighting=self.weighting
+        )
 
-    A flag is nearer than the environment, and that nearer than the settings file, so that
-    ``--fps 1`` works for someone whose file says ``frames = 32``.
+    @property
+    def generation(self) -> Generation:
+        """The way of writing answers, as a session takes it."""
+        from pplava_core.session import Generation
 
-    Raises:
-        UsageError: both were asked for in the same place, or a time is malformed.
-    """
-    from pplava_core.media import parse_seconds
-
-    num_frames, fps = clip.num_frames, clip.fps
-    if num_frames is not None and fps is not None:
-        sources = [_distance(context, name) for name in ("num_frames", "fps")]
-        if sources[0] == sources[1]:
-            raise UsageError("--frames and --fps exclude each other: give one of them")
-        num_frames, fps = (num_frames, None) if sources[0] < sources[1] else (None, fps)
-    return Sampling(
-        num_frames=num_frames,
-        fps=fps,
-        start_seconds=None if clip.start is None else parse_seconds(clip.start),
-        stop_seconds=None if clip.stop is None else parse_seconds(clip.stop),
-    )
-
-
-def _distance(context: typer.Context, parameter: str) -> int:
-    source = context.get_parameter_source(parameter)
-    name = source.name if source is not None else "DEFAULT"
-    return ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT").index(name)
-
-
-def pooling_from(options: PoolingOptions) -> PoolingChoice:
-    """Turn the pooling options into a choice; what was left out stays the model's.
-
-    Raises:
-        UsageError: the kernel or stride is malformed, or there is a stride without a kernel.
-    """
-    from pplava_core.session import PoolingChoice
-    from pplava_core.window import Window
-
-    if options.stride is not None and options.kernel is None:
-        raise UsageError("--stride needs --kernel: say which window should take the steps")
-    window = None if options.kernel is None else Window.parse(options.kernel, options.stride)
-    return PoolingChoice(
-        window=window,
-        max_tokens=options.tokens,
-        weighting=None if options.weighting is None else options.weighting.value,
-    )
+        options = self.generation_options
+        return Generation(
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
 
 
 def wishes_from(
@@ -108,18 +84,66 @@ def wishes_from(
     Raises:
         UsageError: options contradict each other or are malformed.
     """
-    from pplava_core.session import Generation
-
+    kernel, tokens = _nearer(context, kernel=pooling.kernel, tokens=pooling.tokens)
+    if pooling.stride is not None and pooling.kernel is None:
+        raise UsageError("--stride needs --kernel: say which window should take the steps")
     return Wishes(
         sampling=sampling_from(context, clip),
         reader=clip.reader.value,
-        pooling=pooling_from(pooling),
-        generation=Generation(
-            max_new_tokens=generation.max_new_tokens,
-            temperature=generation.temperature,
-            seed=generation.seed,
-        ),
+        window=None if kernel is None else Window.parse(kernel, pooling.stride),
+        max_tokens=tokens,
+        weighting=None if pooling.weighting is None else pooling.weighting.value,
+        generation_options=generation,
     )
+
+
+def sampling_from(context: typer.Context, clip: ClipOptions) -> Sampling:
+    """Turn the clip options into a sampling.
+
+    Raises:
+        UsageError: a number of frames and a rate were asked for in the same place, or a
+            time is malformed.
+    """
+    from pplava_core.media import parse_seconds
+
+    num_frames, fps = _nearer(context, num_frames=clip.num_frames, fps=clip.fps)
+    return Sampling(
+        num_frames=num_frames,
+        fps=fps,
+        start_seconds=None if clip.start is None else parse_seconds(clip.start),
+        stop_seconds=None if clip.stop is None else parse_seconds(clip.stop),
+    )
+
+
+def _nearer(context: typer.Context, **values: Any) -> tuple[Any, ...]:
+    """Of two options that exclude each other, keep the one that was asked for more nearly.
+
+    A flag is nearer than the environment, and that nearer than the settings file, so that
+    ``--fps 1`` works for someone whose file says ``frames = 32``.
+
+    Raises:
+        UsageError: both were asked for in the same place.
+    """
+    if None in values.values():
+        return tuple(values.values())
+    distances = [_distance(context, name) for name in values]
+    if distances[0] == distances[1]:
+        flags = " and ".join(_flag_of(context, name) for name in values)
+        raise UsageError(f"{flags} exclude each other: give one of them")
+    return tuple(
+        value if distance == min(distances) else None
+        for value, distance in zip(values.values(), distances, strict=True)
+    )
+
+
+def _distance(context: typer.Context, parameter: str) -> int:
+    source = context.get_parameter_source(parameter)
+    name = source.name if source is not None else "DEFAULT"
+    return ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT").index(name)
+
+
+def _flag_of(context: typer.Context, parameter: str) -> str:
+    return next(known.opts[0] for known in context.command.params if known.name == parameter)
 
 
 def open_model(options: ModelOptions, out: Output) -> VideoLM:

@@ -18,9 +18,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from pplava_cli.console import Output
-
-
-DEFAULT_MODEL = "nano"
+from pplava_core.models.catalog import DEFAULT_MODEL, list_models
 
 
 class Reader(StrEnum):
@@ -77,8 +75,6 @@ def _remember_debug(context: typer.Context, value: bool) -> bool:
 
 def complete_model(incomplete: str) -> list[str]:
     """Offer the names of models to the shell."""
-    from pplava_core.models.catalog import list_models
-
     return [entry.name for entry in list_models() if entry.name.startswith(incomplete)]
 
 
@@ -221,7 +217,7 @@ class ModelOptions:
         DataType | None,
         _shared(
             "--dtype",
-            f"Number format [the model's own]: {', '.join(DataType)}.",
+            f"Number format [float32]: {', '.join(DataType)}.",
             "Model",
             metavar="NAME",
         ),

@@ -152,6 +152,9 @@ class FakeSession:
     def window_for(self, choice) -> Window | None:
         return choice.window or Window((1, 2, 3))
 
+    def warning_for(self, choice) -> str | None:
+        return "doubtful" if choice.weighting == "max" else None
+
     def token_count(self, choice) -> int:
         return 4
 

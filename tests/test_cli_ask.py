@@ -105,6 +105,7 @@ def test_missing_model_is_four(run_pplava, make_files, fakes):
         (["{film}", "what?", "--kernel", "2,3"], "2,3"),
         (["{film}", "what?", "--stride", "2,3,3"], "--stride needs --kernel"),
         (["{film}", "what?", "--frames", "4", "--fps", "1"], "exclude each other"),
+        (["{film}", "what?", "--kernel", "2,2,2", "--tokens", "9"], "exclude each other"),
         (["{film}", "what?", "--from", "1:xx"], "1:xx"),
         (["{film}", "what?", "--frames", "0"], "--frames"),
         (["{film}", "what?", "--weighting", "best"], "--weighting"),
@@ -129,7 +130,7 @@ def test_question_from_stdin(run_pplava, make_files, fakes, monkeypatch):
 def test_options_reach_the_session(run_pplava, make_files, fakes):
     options = [
         *("--fps", "2", "--from", "0:01", "--to", "1.5", "--reader", "decord"),
-        *("--kernel", "2,2,3", "--stride", "1,2,3", "--tokens", "9", "--weighting", "authors"),
+        *("--kernel", "2,2,3", "--stride", "1,2,3", "--weighting", "authors"),
         *("--max-new-tokens", "7", "--temperature", "0.5", "--seed", "3"),
     ]
     run = run_pplava("ask", *make_files("a.mp4"), "what?", "--device", "cpu", *options)
@@ -142,11 +143,21 @@ def test_options_reach_the_session(run_pplava, make_files, fakes):
     (asked,) = session.asked
     assert asked["pooling"].window.kernel == (2, 2, 3)
     assert asked["pooling"].window.step == (1, 2, 3)
-    assert asked["pooling"].max_tokens == 9
+    assert asked["pooling"].max_tokens is None
     assert asked["pooling"].weighting == "authors"
     assert vars(asked["generation"]) == {"max_new_tokens": 7, "temperature": 0.5, "seed": 3}
     assert fakes.loads[0].device == "cpu"
     assert "read by decord (unverified)" in run.stderr
+
+
+def test_token_budget_reaches_the_session(run_pplava, make_files, fakes):
+    run_pplava("ask", *make_files("a.mp4"), "what?", "--tokens", "9")
+    assert fakes.sessions[0].asked[0]["pooling"].max_tokens == 9
+
+
+def test_doubtful_choice_is_told_once_a_run(run_pplava, make_files, fakes):
+    run = run_pplava("ask", *make_files("a.mp4", "b.mp4"), "what?", "--weighting", "max")
+    assert run.stderr.count("warning: doubtful") == 1
 
 
 def test_evidence_follows_the_answer(run_pplava, make_files, fakes):
