@@ -128,7 +128,7 @@ def _fill(model: VideoLM, weights: dict[str, Tensor], path: Path, dtype: torch.d
     )
 
 
-class _no_initialisation:  # noqa: N801 - reads as a statement
+class _no_initialisation:
     """Skips the random numbers of torch's own layers while a model is built."""
 
     def __init__(self, nn: Any) -> None:

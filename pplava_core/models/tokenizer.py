@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError
-from pplava_core.models.backbones.nano import ASSISTANT, USER
+from pplava_core.models.backbones.nano import ASSISTANT, END, USER
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PAD, START, END = "<pad>", "<start>", "<end>"
+PAD, START = "<pad>", "<start>"
 SPECIAL_TOKENS = (PAD, START, END, USER, ASSISTANT)
 FILE_NAME = "tokenizer.json"
 

@@ -55,7 +55,7 @@ class VideoLM(nn.Module):
             TextTowerSettings(**config.aligner["text"]),
             PatchHeadSettings(**config.aligner["patches"]),
         )
-        self.llm = LlamaForCausalLM(LlamaConfig(**config.llm, attn_implementation="eager"))
+        self.llm = LlamaForCausalLM(LlamaConfig(**config.llm, attn_implementation="sdpa"))
         self.pad_id, self.start_id, self.end_id = (
             tokenizer.token_to_id(token) for token in (PAD, START, END)
         )
@@ -74,6 +74,11 @@ class VideoLM(nn.Module):
     def dtype(self) -> torch.dtype:
         """Number format of the weights."""
         return next(self.parameters()).dtype
+
+    @property
+    def context_length(self) -> int:
+        """Positions of the language model: visual tokens, words and answer together."""
+        return int(self.llm.config.max_position_embeddings)
 
     @torch.inference_mode()
     def encode(self, clip: Clip, progress: Callable[[int, int], None] | None = None) -> PatchGrid:

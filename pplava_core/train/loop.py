@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,21 +131,30 @@ def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe) -> Any:
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
+class _Numbered(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """A stage's batches by their numbers."""
+
+    def __init__(self, stage: Stage, numbers: range) -> None:
+        self.stage, self.numbers = stage, numbers
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.stage.batch(number) for number in self.numbers)
+
+
 def _batches(stage: Stage, recipe: Recipe, accelerator: Any, done: int) -> Iterator[Any]:
-    """Yield this process's batches from step `done` on, each made while the one before is used."""
-    parts = recipe.optimiser.accumulation
-    numbers = (
-        part * accelerator.num_processes + accelerator.process_index
-        for part in range(done * parts, recipe.steps * parts)
+    """Yield this process's batches from step `done` on, made ahead by a process of their own."""
+    parts, processes = recipe.optimiser.accumulation, accelerator.num_processes
+    first, last = done * parts * processes, recipe.steps * parts * processes
+    numbers = range(first + accelerator.process_index, last, processes)
+    # Only a forked process sees the stage's arrays without a copy of them.
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    loader = torch.utils.data.DataLoader(
+        _Numbered(stage, numbers),
+        batch_size=None,
+        num_workers=1 if forks else 0,
+        multiprocessing_context="fork" if forks else None,
     )
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = None
-        for number in numbers:
-            ready, coming = coming, maker.submit(stage.batch, number)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()
+    return iter(loader)
 
 
 def _one_step(

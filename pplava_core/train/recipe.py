@@ -51,6 +51,10 @@ class Data:
     "Part of the instruct stage's films that are single pictures."
     history_share: float = 0.1
     "Part of the instruct stage's batches that hold earlier turns."
+    coarse_batches: int = 0
+    "First batches of the instruct stage, pooled with windows twice as high and wide."
+    coarse_share: float = 0.1
+    "Part of the later batches that are pooled so."
     codec_share: float = 0.3
     "Part of the films that go through a real video encoder."
 

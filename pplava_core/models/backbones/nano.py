@@ -18,7 +18,7 @@ from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import Projector
 from pplava_core.window import Size, Window
 
-USER, ASSISTANT = "<user>", "<assistant>"
+USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
 _POSITION_SPREAD = 0.4
 
 
@@ -101,7 +101,7 @@ class FeatureScale(nn.Module):
 
 def prompt(question: str, history: Sequence[tuple[str, str]]) -> str:
     """Word a question, and what was said before, for the language model."""
-    turns = [f"{USER}{asked}{ASSISTANT}{answered}" for asked, answered in history]
+    turns = [f"{USER}{asked}{ASSISTANT}{answered}{END}" for asked, answered in history]
     return "".join([*turns, f"{USER}{question}{ASSISTANT}"])
 
 

@@ -1,0 +1,104 @@
+"""`pplava train`: one recipe, one stage, one model folder."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pplava_cli.console import Output, StepProgress, printable
+from pplava_cli.options import VoiceOptions, examples, takes_options
+
+_EXAMPLES = examples(
+    "pplava train --config configs/nano-align.toml",
+    "pplava train --config configs/nano-instruct.toml",
+    "pplava train --config configs/nano-instruct.toml --seed 2 -o runs/second",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("train", epilog=_EXAMPLES)(takes_options(train))
+
+
+def train(
+    *,
+    config: Annotated[
+        Path, typer.Option("--config", metavar="FILE", help="The recipe, a TOML file.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of the run [the recipe's]."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Seed [the recipe's].", min=0)
+    ] = None,
+    output: VoiceOptions,
+) -> None:
+    """Train a model as a recipe says, from where an earlier run of it stopped.
+
+    The run's folder gets a log, a picture of the curve, and the model. Prints the model's
+    folder.
+    """
+    from pplava_core import train as training
+
+    out = output.open()
+    overrides = {"output": None if folder is None else str(folder), "seed": seed}
+    recipe = training.read_recipe(config, overrides=overrides)
+    out.note(f"{printable(str(config))}: {recipe.stage}, {recipe.steps} steps, seed {recipe.seed}")
+    reporter = _Reporter(recipe.steps, out)
+    with out.progress(f"Training {recipe.stage}") as bar:
+        reporter.bar = bar
+        model = training.run(
+            recipe,
+            provenance={"command": f"pplava train --config {config}", **_commit()},
+            report=reporter,
+            progress=reporter.prepare,
+        )
+    out.line(str(model))
+
+
+class _Reporter:
+    """Moves the bar with every logged step, and says how it goes now and then."""
+
+    def __init__(self, steps: int, out: Output) -> None:
+        self.steps, self.out = steps, out
+        self.bar: StepProgress | None = None
+        self.said = 0.0
+
+    def __call__(self, step: int, numbers: dict[str, float]) -> None:
+        """Take note of a step's numbers."""
+        if self.bar is not None:
+            self.bar(step, self.steps)
+        scores = {n: v for n, v in numbers.items() if n.startswith("validation_")}
+        if not scores and time.monotonic() - self.said < 30:
+            return
+        self.said = time.monotonic()
+        shown = scores or {n: numbers[n] for n in ("loss", "steps_per_second") if n in numbers}
+        words = ", ".join(f"{n.removeprefix('validation_')} {v:.3g}" for n, v in shown.items())
+        self.out.note(f"step {step} of {self.steps}: {words}")
+
+    def prepare(self, name: str, done: int, total: int) -> None:
+        """Take note of how far a training set is."""
+        if self.bar is not None:
+            self.bar(done, total)
+        if done == total:
+            self.out.note(f"{name}: {total} encoded")
+
+
+def _commit() -> dict[str, str]:
+    """Name the commit that the source is at, where it is a repository at all."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": found.stdout.strip()}

@@ -1,0 +1,1 @@
+"""Measuring a model: one file a benchmark."""

@@ -1,0 +1,70 @@
+"""Which models there are: the embedded one, and any folder that holds one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pplava_core.errors import ModelError
+from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.paths import models_directory
+
+EMBEDDED = Path(__file__).parent / "embedded"
+DEFAULT_MODEL = "nano"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model on this machine."""
+
+    name: str
+    folder: Path
+    description: str
+    licence: str
+    size_bytes: int
+    "Of all its files."
+    backbone: str
+    source: str
+    "`embedded`, `local` (in the cache's folder of models) or `folder`."
+
+
+def list_models() -> list[ModelEntry]:
+    """Return the embedded models and those in the cache, by name; damaged folders are left out."""
+    entries = {}
+    for source, parent in (("local", models_directory()), ("embedded", EMBEDDED)):
+        for path in sorted(parent.glob("*/config.json")):
+            try:
+                entries[path.parent.name] = _entry(path.parent, source)
+            except ModelError:
+                continue
+    return [entries[name] for name in sorted(entries)]
+
+
+def find_model(name_or_path: str) -> ModelEntry:
+    """Find a model by its name, or by the folder it lies in.
+
+    Raises:
+        ModelError: there is no such model, or its folder is incomplete.
+    """
+    for source, parent in (("embedded", EMBEDDED), ("local", models_directory())):
+        folder = parent / name_or_path
+        if Path(name_or_path).name == name_or_path and (folder / "config.json").is_file():
+            return _entry(folder, source)
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return _entry(folder, "folder")
+    known = ", ".join(entry.name for entry in list_models()) or "none"
+    raise ModelError(f"no model {name_or_path!r}: give one of {known}, or a model's folder")
+
+
+def _entry(folder: Path, source: str) -> ModelEntry:
+    config: VideoLMConfig = read_config(folder)
+    return ModelEntry(
+        name=config.name,
+        folder=folder,
+        description=config.description,
+        licence=config.licence,
+        size_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        backbone=config.backbone,
+        source=source,
+    )
