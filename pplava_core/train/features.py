@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pplava_core.atomic import replacing
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.scene import Scene, draw_scene, scene_seed
+from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
@@ -63,22 +64,31 @@ class FeatureStore:
         seed = scene_seed(self.split, self.recipe.seed, offset + number)
         return draw_scene(seed, all_still=still)
 
-    def _array(self, name: str, count: int, frames: int, progress: Progress | None) -> np.ndarray:
+    def _array(
+        self, name: str, count: int, frames: int, progress: Progress | None
+    ) -> np.ndarray[Any, Any]:
         path = self.folder / f"{self.split}-{name}-{count}-{self.key}.npy"
         if not path.exists():
             width = self.model.config.tower["vision"]["hidden_size"]
             shape = (count, frames, *self.grid, width)
             with replacing(path) as temporary:
                 array = np.lib.format.open_memmap(temporary, "w+", dtype=np.float16, shape=shape)
-                for number in range(count):
-                    array[number] = self._encode(number, frames)
+                films = forked_loader(_Rendered(self, count, frames))
+                for number, pictures in enumerate(films):
+                    array[number] = self._encode(pictures)
                     if progress:
                         progress(f"{self.split} {name}", number + 1, count)
                 array.flush()
-        return np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def _encode(self, number: int, frames: int) -> np.ndarray:
+    def _encode(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.model.device)
+        features: np.ndarray[Any, Any] = self.model.parts.tower(batch).cpu().numpy()
+        return features
+
+    def render(self, number: int, frames: int) -> np.ndarray[Any, Any]:
+        """Film one scene: ``(T, height, width, 3)`` uint8."""
         scene = self.scene(number, still=frames == 1)
         rng = np.random.default_rng([self.recipe.seed, number, frames, len(self.split)])
         pictures, _ = film_for_training(
@@ -89,8 +99,17 @@ class FeatureStore:
             grid=self.grid,
             codec_share=self.recipe.data.codec_share,
         )
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.model.device)
-        return self.model.parts.tower(batch).cpu().numpy()
+        return pictures
+
+
+class _Rendered(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """Films to be encoded, in order."""
+
+    def __init__(self, store: FeatureStore, count: int, frames: int) -> None:
+        self.store, self.count, self.frames = store, count, frames
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        return (self.store.render(number, self.frames) for number in range(self.count))
 
 
 def sampled_moments(rng: np.random.Generator, frames: int) -> list[float]:

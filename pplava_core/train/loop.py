@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pplava_core.errors import RecipeError
+from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Optimiser, Recipe
 
 LOG_NAME, PLOT_NAME, STATE_NAME = "log.jsonl", "curve.png", "state"
@@ -146,15 +146,7 @@ def _batches(stage: Stage, recipe: Recipe, accelerator: Any, done: int) -> Itera
     parts, processes = recipe.optimiser.accumulation, accelerator.num_processes
     first, last = done * parts * processes, recipe.steps * parts * processes
     numbers = range(first + accelerator.process_index, last, processes)
-    # Only a forked process sees the stage's arrays without a copy of them.
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    loader = torch.utils.data.DataLoader(
-        _Numbered(stage, numbers),
-        batch_size=None,
-        num_workers=1 if forks else 0,
-        multiprocessing_context="fork" if forks else None,
-    )
-    return iter(loader)
+    return iter(forked_loader(_Numbered(stage, numbers)))
 
 
 def _one_step(
