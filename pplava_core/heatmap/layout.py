@@ -15,7 +15,7 @@ from pplava_core.errors import UsageError
 Rectangle = tuple[int, int, int, int]
 "``(left, top, right, bottom)`` in pixels, right and bottom excluded."
 
-MARGIN = 32
+MARGIN = 36
 TITLE_LINE = 32
 LABEL = 24
 TIMELINE = 124
@@ -25,7 +25,7 @@ _CELL_GAP = 12
 _PANEL_GAP = 44
 _BLOCK_GAP = 16
 _LEAST_PANEL_WIDTH = 460
-_SHEET_WIDTH, _SHEET_SHAPE = 1480, 1.6
+_SHEET_WIDTH, _SHEET_SHAPE = 1480, 1.4
 _CELL_WIDTHS = (96, 960)
 _LARGEST_CELL_HEIGHT = 720
 

@@ -192,7 +192,7 @@ def _with_few_colours(page: Picture) -> Picture:
     scale = HeatScale(highest=2.0)
     kept = scale.colours(np.linspace(0, 1, _MAP_COLOURS))
     common = page.quantize(256 - 2 * _MAP_COLOURS).getpalette() or []
-    over_grey = np.rint(0.72 * kept + 0.28 * 128).astype(np.uint8)
+    over_grey = np.rint(0.68 * kept + 0.32 * 128).astype(np.uint8)
     palette = Image.new("P", (1, 1))
     palette.putpalette([*common, *kept.ravel().tolist(), *over_grey.ravel().tolist()])
     return page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -12,7 +12,7 @@ from pplava_core.errors import ShapeError
 from pplava_core.evidence import WHOLE, Box
 from pplava_core.heatmap.scale import HeatScale
 
-_COVER_LOWEST, _COVER_HIGHEST = 0.38, 0.75
+_COVER_LOWEST, _COVER_HIGHEST = 0.36, 0.68
 "How much of the map's colour is mixed in at either end of the scale; the rest is picture."
 
 _COLOUR_KEPT = 0.5

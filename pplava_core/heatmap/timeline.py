@@ -94,16 +94,12 @@ def _places(timeline: Timeline, seconds: np.ndarray) -> np.ndarray:
 
 def _draw_average(draw: ImageDraw, plot: Rectangle, highest: int) -> None:
     left, upper, right, lower = plot
-    y = round(lower - (lower - upper) / highest)
+    average = round(lower - (lower - upper) / highest)
     for x in range(left, right, 10):
-        draw.line((x, y, min(x + 4, right - 1), y), fill=FAINT)
-    font = typeface(12)
-    for text, baseline in ((f"×{highest}", upper + 3), ("×1", y - 16)):
-        if text == "×1" and y - 16 < upper + 16:
-            continue
-        draw.text(
-            (left + 5, baseline), text, font=font, fill=INK, stroke_width=2, stroke_fill=GROUND
-        )
+        draw.line((x, average, min(x + 4, right - 1), average), fill=FAINT)
+    font = typeface(11)
+    draw.text((left - 5, average), "×1", font=font, fill=FAINT, anchor="rm")
+    draw.text((left - 5, upper + 5), f"×{highest}", font=font, fill=FAINT, anchor="rm")
 
 
 def _draw_moments(draw: ImageDraw, plot: Rectangle, timeline: Timeline) -> None:
