@@ -42,7 +42,7 @@ def show_list(output: OutputOptions) -> None:
         for entry in entries:
             out.record(_record(entry))
         return
-    width = max(len(entry.name) for entry in entries)
+    width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         out.line(f"{entry.name:<{width}}  {size:>10}  {entry.description}")

@@ -29,15 +29,18 @@ def new_folder(folder: Path, *, made_by: Callable[[Path], bool], replace: bool) 
         replace: whether such a folder may be replaced. Others never are.
 
     Raises:
-        UsageError: the name is taken by something that may not be replaced.
-        OSError: the parent cannot be written to.
+        UsageError: the name is taken by something that may not be replaced, or lies where
+            nothing can be written.
     """
     target = Path(os.path.realpath(folder))
     _check_free(folder, target, made_by=made_by, replace=replace)
-    target.parent.mkdir(parents=True, exist_ok=True)
     mark = f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name[:80]}{mark}")
-    temporary.mkdir()
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = f"{folder} cannot be made: {error.strerror}; choose another place"
+        raise UsageError(reason) from error
     try:
         yield temporary
         _take_place(temporary, target)

@@ -102,3 +102,10 @@ def test_interrupted_writing_leaves_nothing_behind(
     monkeypatch.setattr(Image.Image, "save", interrupted)
     assert run_pplava("frames", film, "-o", tmp_path / "seen").code == 130
     assert set(tmp_path.iterdir()) == {film}
+
+
+def test_place_that_cannot_be_written_is_a_usage_error(run_pplava, make_files, fakes, tmp_path):
+    (film,) = make_files("a.mp4")
+    run = run_pplava("frames", film, "-o", film / "below" / "a" / "file")
+    assert (run.code, run.stdout) == (2, "")
+    assert "choose another place" in run.stderr
