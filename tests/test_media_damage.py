@@ -153,6 +153,18 @@ def test_a_film_that_starts_without_a_key_frame_is_read_from_the_first_one(tmp_p
     assert again == read_numbers(clip.frames)
 
 
+def test_a_broadcast_that_starts_in_the_middle_is_read_from_its_first_key_frame(tmp_path):
+    whole = write_film(tmp_path / "whole.ts", range(120), codec_options={"g": "50"})
+    content = whole.read_bytes()
+    path = with_bytes(whole, tmp_path / "late.ts", content[len(content) // 3 // 188 * 188 :])
+    clip = load(path, 8)
+    numbers = read_numbers(clip.frames)
+    assert numbers[0] >= 50
+    assert {number - index for number, index in zip(numbers, clip.source.indices, strict=True)} == {
+        120 - clip.source.frame_count
+    }
+
+
 def test_a_file_that_changed_is_not_taken_for_the_old_one(tmp_path):
     path = write_film(tmp_path / "film.mp4", range(60))
     source = load(path).source

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
-from media_films import numbered_picture, read_number, read_numbers, write_film
+from av.stream import Disposition
+from media_films import HEIGHT, WIDTH, numbered_picture, read_number, read_numbers, write_film
 
 from pplava_core.errors import UsageError
 from pplava_core.media import _pyav, iterate_frames, kind_of, load_clip, sample_indices
 from pplava_core.media._pyav import PyavReader
 from pplava_core.types import Clip, PixelRule, Sampling
 
+ROOT = Path(__file__).parent.parent
 LONG_GROUPS = {"g": "250", "bf": "3"}
 OPEN_GROUPS = {"x264-params": "open-gop=1:keyint=20:bframes=3:scenecut=0"}
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
@@ -148,6 +154,41 @@ def test_sound_beside_the_film_changes_nothing(tmp_path):
     clip = load(write_film(tmp_path / "sound.mp4", range(60), silence_seconds=3.0))
     assert_numbered(clip)
     assert clip.source.warnings == ()
+
+
+def test_cover_art_is_not_the_film(tmp_path):
+    path = tmp_path / "cover.mp4"
+    with av.open(str(path), "w") as container:
+        cover = add_stream(container, "mjpeg", "yuvj420p", height=192, width=256)
+        cover.disposition = Disposition.attached_pic
+        film = add_stream(container, "libx264", "yuv420p", height=HEIGHT, width=WIDTH)
+        for stream, numbers in ((cover, [77]), (film, range(30))):
+            for number in numbers:
+                picture = numbered_picture(number, height=stream.height, width=stream.width)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    assert_numbered(load(path))
+
+
+def test_of_two_films_in_one_file_the_larger_is_shown(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        small = add_stream(container, "libx264", "yuv420p", height=48, width=64)
+        large = add_stream(container, "libx264", "yuv420p", height=96, width=128)
+        for stream, first in ((small, 500), (large, 0)):
+            for number in range(first, first + 20):
+                picture = numbered_picture(number, height=stream.height, width=stream.width)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    clip = load(path)
+    assert_numbered(clip)
+    assert clip.source.width == 128
+
+
+def add_stream(container: Any, codec: str, pixel_format: str, *, height: int, width: int) -> Any:
+    stream = container.add_stream(codec, rate=30)
+    stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+    return stream
 
 
 def test_files_joined_with_another_size_are_read_in_order(tmp_path):
@@ -285,3 +326,13 @@ def test_frames_can_be_read_again_one_at_a_time(tmp_path):
 def test_an_unknown_reader_is_a_usage_error(long_film):
     with pytest.raises(UsageError, match="choose one of pyav, decord"):
         load_clip(long_film, sampling=Sampling(), pixels=None, reader="opencv")
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    code = (
+        "import sys, pplava_core.media; print({'numpy', 'av', 'PIL', 'torch'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout.strip() == "set()"

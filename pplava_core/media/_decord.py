@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pplava_core.errors import InputError, UsageError
-from pplava_core.media._container import opened, video_stream
+from pplava_core.media._container import film_by_count, opened, video_stream
 from pplava_core.media._film import Film
 from pplava_core.media._guard import check_file, check_size, shown
 
@@ -31,7 +32,9 @@ TIME_LIMIT_SECONDS = 60.0
 "How long decord may take for one answer."
 IMPOSTORS = ("decord2", "eva-decord")
 "Other packages that install a module called decord."
-_NOISE = re.compile(r"^\[[\d:]+\] \S+: (\[.*\] )?")
+MAX_FILM_SECONDS = 1e7
+"Clocks that claim more (four months) are broken."
+_NOISE = re.compile(r"^(\[[\d:]+\] )?\S+:\d+: (\[.*?\] )?")
 "What decord's messages begin with: the time of day and places in its source."
 CHILD = Path(__file__).with_name("_decord_child.py")
 
@@ -41,30 +44,36 @@ class DecordReader:
 
     name = "decord"
 
-    def __init__(self, path: Path, *, time_limit_seconds: float = TIME_LIMIT_SECONDS) -> None:
+    def __init__(self, path: Path) -> None:
         check_file(path)
         check_installed()
         with opened(path) as container:  # decord itself would follow a playlist to other files
             video_stream(container, path)
         self.warnings = ["decord is not verified: it shows wrong frames on some files"]
         self._path = path
-        self._time_limit_seconds = time_limit_seconds
-        with _Child(path, time_limit_seconds) as child:
-            description = child.answer()
+        with _Child(path) as child:
+            self.film = self._described(child.answer())
+
+    def _described(self, description: dict[str, Any]) -> Film:
         seconds = np.asarray(description["seconds"], dtype=np.float64)
+        fps = float(description["fps"])
         if not len(seconds):
-            raise InputError(f"{shown(path)}: decord finds no frames in it")
-        self.film = Film(
+            raise InputError(f"{shown(self._path)}: decord finds no frames in it")
+        length_seconds = description["stop_seconds"] - seconds[0]
+        if not ((np.diff(seconds) >= 0).all() and 0 <= length_seconds < MAX_FILM_SECONDS):
+            self.warnings.append("decord gives no usable times: they are counted from the rate")
+            return film_by_count(len(seconds), fps if math.isfinite(fps) else 0.0)
+        return Film(
             # decord's clock keeps the container's offset; the film's own clock does not
             seconds=seconds - seconds[0],
             usable=np.arange(len(seconds), dtype=np.int64),
-            stop_seconds=float(description["stop_seconds"] - seconds[0]),
-            fps=float(description["fps"]),
+            stop_seconds=float(length_seconds),
+            fps=fps,
         )
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the pictures of these frames; see `FrameReader.read`."""
-        with _Child(self._path, self._time_limit_seconds) as child:
+        with _Child(self._path) as child:
             child.answer()
             for index in dict.fromkeys(indices):
                 yield index, child.frame(index)
@@ -92,9 +101,8 @@ def check_installed() -> None:
 class _Child:
     """A running child process, killed at the end of the ``with`` block or when it is late."""
 
-    def __init__(self, path: Path, time_limit_seconds: float) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._time_limit_seconds = time_limit_seconds
         self._is_late = False
 
     def __enter__(self) -> _Child:
@@ -130,7 +138,7 @@ class _Child:
         Raises:
             InputError: decord reports an error, dies, or is too late.
         """
-        watch = Timer(self._time_limit_seconds, self._stop)
+        watch = Timer(TIME_LIMIT_SECONDS, self._stop)
         watch.daemon = True
         watch.start()
         try:
@@ -153,7 +161,9 @@ class _Child:
             body = self._process.stdout.read(height * width * channels)
             if len(body) < height * width * channels:
                 raise self._ended()
-            header["picture"] = np.frombuffer(body, dtype=np.uint8).reshape(header["shape"])
+            header["picture"] = np.frombuffer(bytearray(body), dtype=np.uint8).reshape(
+                header["shape"]
+            )
         return header
 
     def _stop(self) -> None:
@@ -162,6 +172,6 @@ class _Child:
 
     def _ended(self) -> InputError:
         if self._is_late:
-            limit = f"{self._time_limit_seconds:g} s"
+            limit = f"{TIME_LIMIT_SECONDS:g} s"
             return InputError(f"{shown(self._path)}: decord gave nothing for {limit}; use pyav")
         return InputError(f"{shown(self._path)}: decord broke down on it; use pyav")

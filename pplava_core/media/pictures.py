@@ -76,7 +76,7 @@ def numbered_frames(folder: Path) -> list[Path]:
     frames = [name for name in names if name.suffix.lower() in PICTURE_SUFFIXES]
     if not frames:
         raise InputError(f"{shown(folder)}: a folder without pictures; frames are png or jpg files")
-    return sorted(frames, key=lambda frame: _natural(frame.name))
+    return sorted(frames, key=lambda frame: (_natural(frame.name), frame.name))
 
 
 class PictureReader:
