@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pplava_cli import opening
-from pplava_cli.console import Output, printable
+from pplava_cli.console import Output, printable, without_controls
 from pplava_cli.failures import exit_code_of_run
 from pplava_cli.inputs import Input
 from pplava_cli.options import ModelOptions
@@ -99,7 +99,7 @@ def _stream_answer(session: Session, request: Request, out: Output, *, name: str
         return stream.answer
     for _ in stream:
         pass
-    text = stream.answer.text
+    text = without_controls(stream.answer.text)
     if not out.json:
         out.line(prefix + (text if name is None else " ".join(text.split())))
     return stream.answer
@@ -110,7 +110,8 @@ def show_pieces(stream: AnswerStream, out: Output, *, one_line: bool) -> None:
     started = False
     try:
         for piece in stream:
-            text = piece if started else piece.lstrip()
+            text = without_controls(piece)
+            text = text if started else text.lstrip()
             started = started or bool(text)
             out.piece(text.replace("\n", " ") if one_line else text)
     finally:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1.0
 "How long a step may take before it has to show progress."
 
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 _DIM, _YELLOW, _RED, _RESET = "\x1b[2m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
@@ -39,6 +40,14 @@ def printable(text: str) -> str:
     answer stays "one a line" only if its name is shown like this.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def without_controls(text: str) -> str:
+    """Drop what a terminal would obey instead of show, but keep line breaks and tabs.
+
+    A model may write any bytes; none of them should recolour or retitle a terminal.
+    """
+    return text.translate(_CONTROLS)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -141,7 +150,7 @@ class StepProgress:
         self._state = (done, total)
         if self._bar is not None:
             bar, task = self._bar
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total, count=f"{done}/{total}")
 
     def __enter__(self) -> Callable[[int, int], None]:
         if self._visible:
@@ -172,11 +181,12 @@ class StepProgress:
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            task = bar.add_task(self._label, completed=done, total=total)
+            count = "" if total is None else f"{done}/{total}"
+            task = bar.add_task(self._label, completed=done, total=total, count=count)
             bar.start()
             self._bar = (bar, task)

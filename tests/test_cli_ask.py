@@ -175,6 +175,11 @@ def test_several_answers_stay_one_a_line(run_pplava, make_files, fakes):
     assert "line\\nbreak.mp4: what is it?" in run.stdout
 
 
+def test_answers_cannot_control_a_terminal(run_pplava, make_files, fakes):
+    run = run_pplava("ask", *make_files("a.mp4"), "\x1b[31mred?\x07", "--quiet")
+    assert run.stdout == "[31mred? [a.mp4]\n"
+
+
 def test_json_lines_hold_answers_and_errors(run_pplava, make_files, fakes):
     paths = make_files("a.mp4", "b.mp4")
     fakes.broken_names.add("a.mp4")
