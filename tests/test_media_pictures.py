@@ -115,7 +115,7 @@ def test_a_cut_picture_is_refused(tmp_path):
     whole = write_picture(tmp_path / "whole.png", 3)
     path = tmp_path / "cut.png"
     path.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"cut\.png: not a picture that can be read"):
+    with pytest.raises(InputError, match=r"cut\.png: (a damaged picture|not a picture)"):
         load(path)
 
 

@@ -71,8 +71,9 @@ def load_clip(
         progress: called after every frame read.
 
     Raises:
-        UsageError: the sampling or the mixture of inputs makes no sense.
-        InputError: a file cannot be read, or the clip would not fit into memory.
+        UsageError: the sampling or the mixture of inputs makes no sense, or the clip would be
+            larger than `MAX_CLIP_BYTES`.
+        InputError: a file cannot be read.
     """
     check_sampling(sampling)
     names = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(p) for p in paths]
@@ -225,7 +226,7 @@ def _clip(
     warnings = list(reader.warnings)
     wanted, found = len(gathering.indices), len(gathering.unique)
     if found < wanted:
-        warnings.append(f"{wanted} frames asked for, {found} there: some are shown repeatedly")
+        warnings.append(f"only {found} different frames for {wanted}: some are shown repeatedly")
     if gathering.has_mixed_sizes:
         warnings.append("pictures of several sizes were fitted to the size of the first")
     has_clock = kind == "video"

@@ -110,6 +110,7 @@ class PictureReader:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image]:
     """Open a picture with Pillow; its troubles inside the block become `InputError`."""
+    import PIL
     import PIL.Image
 
     with warnings.catch_warnings():
@@ -121,9 +122,13 @@ def _opened(path: Path) -> Iterator[Image]:
                 yield picture
         except InputError:
             raise
+        except PIL.UnidentifiedImageError as error:
+            raise InputError(f"{shown(path)}: a damaged picture; save it anew as PNG") from error
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{shown(path)}: not a picture that can be read ({reason})") from error
+            raise InputError(
+                f"{shown(path)}: not a picture that can be read ({reason}); save it anew as PNG"
+            ) from error
 
 
 def _read_picture(path: Path) -> np.ndarray:
