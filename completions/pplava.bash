@@ -11,6 +11,7 @@ _pplava() {
             "pplava heatmap") command=pplava_heatmap ;;
             "pplava visualize-attention") command=pplava_visualize_attention ;;
             "pplava frames") command=pplava_frames ;;
+            "pplava bench") command=pplava_bench ;;
             "pplava settings") command=pplava_settings ;;
             "pplava version") command=pplava_version ;;
             "pplava models") command=pplava_models ;;
@@ -97,15 +98,32 @@ _pplava() {
         "pplava_frames --to") return ;;
         "pplava_frames --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
         "pplava_frames --model") return ;;
+        "pplava_bench --rounds") return ;;
+        "pplava_bench --frames") return ;;
+        "pplava_bench --fps") return ;;
+        "pplava_bench --from") return ;;
+        "pplava_bench --to") return ;;
+        "pplava_bench --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
+        "pplava_bench --kernel") return ;;
+        "pplava_bench --stride") return ;;
+        "pplava_bench --tokens") return ;;
+        "pplava_bench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_bench --max-new-tokens") return ;;
+        "pplava_bench --temperature") return ;;
+        "pplava_bench --seed") return ;;
+        "pplava_bench --model") return ;;
+        "pplava_bench --device") return ;;
+        "pplava_bench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
     esac
     case "$command" in
-        pplava) words="ask caption chat heatmap visualize-attention frames settings version models cache --version --debug --help -h" ;;
+        pplava) words="ask caption chat heatmap visualize-attention frames bench settings version models cache --version --debug --help -h" ;;
         pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --each --evidence --help -h" ;;
         pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --help -h" ;;
         pplava_heatmap) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_visualize_attention) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_frames) words="--output -o --size --force --frames --fps --from --to --reader --model --quiet --debug --json --help -h" ;;
+        pplava_bench) words="--rounds --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_settings) words="--quiet --debug --json --help -h" ;;
         pplava_version) words="--quiet --debug --json --help -h" ;;
         pplava_models) words="list info path --help -h" ;;

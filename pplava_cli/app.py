@@ -14,14 +14,42 @@ from typing import Annotated, Any
 
 import typer
 
-from pplava_cli import ask, cache, caption, chat, frames, heatmap, models, settings, version
+from pplava_cli import (
+    ask,
+    bench,
+    cache,
+    caption,
+    chat,
+    frames,
+    heatmap,
+    models,
+    settings,
+    shapes,
+    train,
+    version,
+)
+from pplava_cli import eval as evaluate
 from pplava_cli.config_file import config_path, defaults_from, read_config
 from pplava_cli.console import Output, ReaderGone
 from pplava_cli.failures import ANSWERED, EXIT_CODE_MEANINGS, INTERRUPTED, USAGE, exit_code_of
 from pplava_cli.options import Debug, RunState
 from pplava_core import __version__
 
-_COMMANDS = (ask, caption, chat, heatmap, frames, models, cache, settings, version)
+_COMMANDS = (
+    ask,
+    caption,
+    chat,
+    heatmap,
+    frames,
+    train,
+    evaluate,
+    shapes,
+    bench,
+    models,
+    cache,
+    settings,
+    version,
+)
 
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 "What the parser raises on a wrong command line; Typer exports only this subclass of it."
