@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,12 +159,7 @@ def write_dataset(
     new = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         (new / "films").mkdir(parents=True)
-        with ProcessPoolExecutor(workers) as pool:
-            jobs = (pool.submit(write_film, film, new / film.file_name) for film in films)
-            for done, job in enumerate(list(jobs), 1):
-                job.result()
-                if progress:
-                    progress(done, len(films))
+        _write_films(films, new, workers, progress)
         lines = (json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
         (new / QUESTIONS_NAME).write_text("".join(lines), encoding="utf-8")
         if folder.exists():
@@ -184,13 +179,34 @@ def read_dataset(folder: Path) -> list[Item]:
     path = folder / QUESTIONS_NAME
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [Item.from_dict(json.loads(line)) for line in lines]
+        items = [Item.from_dict(json.loads(line)) for line in lines]
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}; write it with `pplava shapes render`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {error}; render the folder again") from error
+    if not items:
+        raise InputError(f"{path} has no questions; render the folder again")
+    return items
+
+
+def _write_films(
+    films: Sequence[Film],
+    folder: Path,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(write_film, film, folder / film.file_name) for film in films]
+        try:
+            for done, job in enumerate(jobs, 1):
+                job.result()
+                if progress:
+                    progress(done, len(films))
+        finally:
+            # After an error, and on Ctrl-C, nobody waits for the films that are left.
+            pool.shutdown(cancel_futures=True)
 
 
 def _in_turn(by_answer: dict[str, list[Item]], quota: int) -> list[Item]:

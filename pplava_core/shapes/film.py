@@ -41,8 +41,9 @@ def encode_mp4(
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        # One thread: the bytes of a file must not depend on how many cores wrote it.
-        stream.options = {"crf": str(crf), "preset": preset, "threads": "1"}
+        # One thread: the bytes of a file must not depend on how many cores wrote it. No
+        # macroblock tree: on small pictures x264's is not the same from one run to the next.
+        stream.options = {"crf": str(crf), "preset": preset, "threads": "1", "mbtree": "0"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -60,8 +60,8 @@ def patch_coverage(owners: np.ndarray, thing_count: int, grid: tuple[int, int]) 
         thing_count: number of things in the scene.
         grid: rows and columns of patches; rows and columns of pixels may not divide evenly.
     """
-    rows = np.linspace(0, owners.shape[1], grid[0] + 1).astype(int)[:-1]
-    columns = np.linspace(0, owners.shape[2], grid[1] + 1).astype(int)[:-1]
+    rows = np.arange(grid[0]) * owners.shape[1] // grid[0]
+    columns = np.arange(grid[1]) * owners.shape[2] // grid[1]
     hits = owners[None] == np.arange(thing_count, dtype=np.int8)[:, None, None, None]
     sums = np.add.reduceat(np.add.reduceat(hits, rows, axis=2, dtype=np.int32), columns, axis=3)
     sizes = np.diff([*rows, owners.shape[1]])[:, None] * np.diff([*columns, owners.shape[2]])
