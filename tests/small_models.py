@@ -114,6 +114,7 @@ def write_recipe(path: Path, *, drop: tuple[str, ...] = (), **tables: Any) -> Pa
     """Write an align recipe whose top-level keys and tables are changed by `tables`.
 
     A table given is merged into the one that is there; a value replaces the one that is there.
+    Keys in `drop` are left out; a dot leads into a table.
     """
     values: dict[str, Any] = {
         "stage": "align",
@@ -137,7 +138,11 @@ def write_recipe(path: Path, *, drop: tuple[str, ...] = (), **tables: Any) -> Pa
         merges = isinstance(value, dict) and isinstance(values.get(name), dict)
         values[name] = {**values[name], **value} if merges else value
     for name in drop:
-        del values[name]
+        *tables_above, key = name.split(".")
+        table = values
+        for above in tables_above:
+            table = table[above]
+        del table[key]
     path.write_text(_toml(values), encoding="utf-8")
     return path
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pplava_core.errors import RecipeError
 from pplava_core.train.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def _initial_model(recipe: Recipe) -> VideoLM:
     values = dict(recipe.model or {})
     tokenizer = world_tokenizer(vocab_size=int(values.pop("vocab_size")), seed=recipe.seed)
     vocab_size = tokenizer.get_vocab_size()
-    values["llm"] = {**values["llm"], "vocab_size": vocab_size}
-    text = {**values["aligner"]["text"], "vocab_size": vocab_size}
-    values["aligner"] = {**values["aligner"], "text": text}
+    try:
+        values["llm"] = {**values["llm"], "vocab_size": vocab_size}
+        text = {**values["aligner"]["text"], "vocab_size": vocab_size}
+        values["aligner"] = {**values["aligner"], "text": text}
+    except (KeyError, TypeError) as error:
+        raise RecipeError(f"[model] has no table {error}; see configs/nano-align.toml") from error
     return build_model(VideoLMConfig.from_dict({"format": 1, **values}), tokenizer)

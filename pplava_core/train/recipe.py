@@ -6,14 +6,18 @@ A table of the file is a dataclass here, a key is a field; an unknown key is an 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pplava_core.errors import RecipeError
 
 STAGES = ("align", "instruct")
+SOURCES = ("shapes", "pairs")
+PRECISIONS = ("no", "bf16", "fp16")
 T = TypeVar("T")
 
 
@@ -29,6 +33,10 @@ class Optimiser:
     "Micro-batches added up before one step."
     text_tower_rate: float = 1.0
     "Learning rate of the text tower as a multiple of the rest (instruct stage)."
+
+    def __post_init__(self) -> None:
+        _need_positive("optimiser", self, "learning_rate", "clip_norm", "accumulation")
+        _need_not_negative("optimiser", self, "warmup_steps", "weight_decay", "text_tower_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,21 @@ class Data:
     "Part of the later batches that are pooled so."
     codec_share: float = 0.3
     "Part of the films that go through a real video encoder."
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise RecipeError(
+                f"data.source is {self.source!r}; it must be one of {', '.join(SOURCES)}"
+            )
+        if self.source == "pairs" and not self.path:
+            raise RecipeError("data.source is `pairs`, so data.path must name a JSON Lines file")
+        counts = ("clips", "clips_per_step", "frames_per_clip", "questions_per_clip")
+        shares = ("still_share", "history_share", "coarse_share", "codec_share")
+        _need_positive("data", self, *counts)
+        _need_not_negative("data", self, "coarse_batches", *shares)
+        for name in shares:
+            if getattr(self, name) > 1.0:
+                raise RecipeError(f"data.{name} is {getattr(self, name)}; a part is at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +110,16 @@ class Recipe:
             raise RecipeError(f"stage is {self.stage!r}; it must be one of {', '.join(STAGES)}")
         if (self.initial is None) == (self.model is None):
             raise RecipeError("give either `initial`, a model folder, or a [model] table, not both")
-        if self.steps < 1 or self.optimiser.accumulation < 1:
-            raise RecipeError("steps and optimiser.accumulation must be at least 1")
-        if self.data.source == "pairs" and not self.data.path:
-            raise RecipeError("data.source is `pairs`, so data.path must name a JSON Lines file")
+        if self.model is not None and type(self.model.get("vocab_size")) is not int:
+            raise RecipeError("[model] needs a vocab_size: how many tokens the vocabulary may have")
+        if self.precision not in PRECISIONS:
+            raise RecipeError(
+                f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}"
+            )
+        if self.stage == "instruct" and self.data.source != "shapes":
+            raise RecipeError("the instruct stage learns from data.source `shapes` only")
+        _need_positive("", self, "steps", "evaluate_every", "save_every", "log_every")
+        _need_not_negative("", self, "seed")
 
 
 def read_recipe(path: Path, *, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -110,8 +139,12 @@ def read_recipe(path: Path, *, overrides: dict[str, Any] | None = None) -> Recip
         raise RecipeError(f"{path}: {error.strerror}; give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
-    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    recipe = _build(Recipe, {**values, "text": text}, str(path))
+    if "text" in values:
+        raise RecipeError(f"{path}: unknown key 'text'")
+    changed = {k: v for k, v in (overrides or {}).items() if v is not None and values.get(k) != v}
+    # A run's state belongs to the recipe as it was followed, wherever that was written to.
+    notes = [f"# instead: {key} = {value!r}\n" for key, value in changed.items() if key != "output"]
+    recipe = _build(Recipe, {**values, **changed, "text": text + "".join(notes)}, str(path))
     if recipe.data.path:
         located = dataclasses.replace(recipe.data, path=str(path.parent / recipe.data.path))
         recipe = dataclasses.replace(recipe, data=located)
@@ -141,9 +174,30 @@ def _build(kind: type[T], values: dict[str, Any], where: str) -> T:
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    """Return a value of one of the hint's types; a whole number may stand for a float."""
+    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kinds = [get_origin(option) or option for option in options]
+    if float in kinds and type(value) is int:
         return float(value)
-    plain = hint if isinstance(hint, type) else None
-    if plain in (int, float, bool, str) and type(value) is not plain:
-        raise RecipeError(f"{where} is {value!r}; it must be of type {plain.__name__}")
+    if type(value) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+        raise RecipeError(f"{where} is {value!r}; it must be of type {names}")
     return value
+
+
+def _need_positive(table: str, settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 < value < math.inf:
+            raise RecipeError(f"{_dotted(table, name)} is {value}; it must be above 0")
+
+
+def _need_not_negative(table: str, settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value < math.inf:
+            raise RecipeError(f"{_dotted(table, name)} is {value}; it must be 0 or more")
+
+
+def _dotted(table: str, name: str) -> str:
+    return f"{table}.{name}" if table else name
