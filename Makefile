@@ -1,13 +1,15 @@
 # One command to check, one to fix. PYTHON chooses the interpreter: make check PYTHON=.venv/bin/python
 PYTHON ?= python
 
-.PHONY: check fix
+.PHONY: check check-style fix
 
-check:
+check: check-style
+	$(PYTHON) -m pytest
+
+check-style:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
 
 fix:
 	$(PYTHON) -m ruff check --fix .
