@@ -60,7 +60,8 @@ def find_model(name_or_path: str) -> ModelEntry:
 def _entry(folder: Path, source: str) -> ModelEntry:
     config: VideoLMConfig = read_config(folder)
     return ModelEntry(
-        name=config.name,
+        # On a shelf a model goes by its folder's name: that is what finds it there.
+        name=config.name if source == "folder" else folder.name,
         folder=folder,
         description=config.description,
         licence=config.licence,

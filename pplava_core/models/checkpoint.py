@@ -53,6 +53,7 @@ def load_model(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None =
         raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error
     model = build_model(config, tokenizer, revision=revision_of(folder), empty=True)
     _fill(model, weights, path, dtype or torch.float32)
+    _check_vocabulary(model, folder)
     return model.to(device).eval()
 
 
@@ -66,15 +67,21 @@ def build_model(
     """
     from torch import nn
 
-    from pplava_core.models.videolm import VideoLM
+    from pplava_core.models.videolm import WEIGHTINGS, VideoLM
 
+    if config.weighting not in WEIGHTINGS:
+        known = ", ".join(WEIGHTINGS)
+        raise ModelError(f"config.json: weighting {config.weighting!r} is none of {known}")
     try:
         if not empty:
             return VideoLM(config, tokenizer, revision)
         with _no_initialisation(nn):
             return VideoLM(config, tokenizer, revision)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelError(f"config.json of {config.name} cannot be built: {error}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # each library has a class of its own for a setting it dislikes
+        reason = " ".join(str(error).split())
+        raise ModelError(f"config.json of {config.name} cannot be built: {reason}") from error
 
 
 def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -85,23 +92,15 @@ def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None
         folder: its name.
         dtype: number format of the floating-point weights on disk; None keeps the model's.
     """
-    from safetensors.torch import save_file
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    weights = {
-        name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor)
-        .detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-    }  # fmt: skip
-    save_file(weights, new / WEIGHTS_NAME, metadata={"format": "pt"})
-    text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
-    (new / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
-    model.tokenizer.save(str(new / TOKENIZER_NAME))
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    try:
+        _write(model, new, dtype)
+        _take_place(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def revision_of(folder: Path) -> str:
@@ -111,6 +110,41 @@ def revision_of(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _check_vocabulary(model: VideoLM, folder: Path) -> None:
+    count, room = model.tokenizer.get_vocab_size(), model.llm.config.vocab_size
+    if count > room:
+        raise ModelError(
+            f"{folder / TOKENIZER_NAME} has {count} tokens, more than the {room} of the language "
+            "model; the folder is mixed from two models"
+        )
+
+
+def _write(model: VideoLM, folder: Path, dtype: torch.dtype | None) -> None:
+    from safetensors.torch import save_file
+
+    weights = {
+        name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor)
+        .detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }  # fmt: skip
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
+    (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    model.tokenizer.save(str(folder / TOKENIZER_NAME))
+
+
+def _take_place(new: Path, folder: Path) -> None:
+    """Rename the new folder into place; an old one goes only after the new one stands."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old)
 
 
 def _fill(model: VideoLM, weights: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:

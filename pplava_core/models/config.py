@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, ShapeError
 from pplava_core.types import PixelRule
 from pplava_core.window import Window
 
@@ -54,6 +55,10 @@ class VideoLMConfig:
             raise ModelError(
                 f"projector_order {self.projector_order!r} is none of {', '.join(PROJECTOR_ORDERS)}"
             )
+        for name in ("num_frames", "pixels.height", "pixels.width"):
+            value = attrgetter(name)(self)
+            if type(value) is not int or value < 1:
+                raise ModelError(f"config.json: {name} is {value!r}; it must be a number above 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of `config.json`."""
@@ -79,7 +84,7 @@ class VideoLMConfig:
                     "image_window": _window(values["image_window"]),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ShapeError) as error:
             raise ModelError(f"config.json does not describe a model: {error}") from error
 
 

@@ -51,9 +51,13 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if not path.is_file():
         raise ModelError(f"{folder} has no {FILE_NAME}; the model folder is incomplete")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
         raise ModelError(f"{path} is not a tokenizer: {error}") from error
+    lacking = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+    if lacking:
+        raise ModelError(f"{path} lacks the token {lacking[0]}; it belongs to another model")
+    return tokenizer
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
