@@ -98,7 +98,8 @@ class FeatureCache:
 
         The files' contents are read (and their digests remembered), so the same film under
         another name has the same key, and a film that was replaced has another one. Of a
-        folder every file counts, by name and contents.
+        folder every file counts, by name and contents. The device does not count: one
+        that encodes a little differently in the same dtype gives an equally good grid.
 
         Returns:
             64 hexadecimal digits, usable as a file name.

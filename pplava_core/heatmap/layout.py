@@ -129,27 +129,27 @@ def sheet_layout(panel_count: int, cell_count: int, *, aspect: float) -> Layout:
 
 
 def page_layout(panel_count: int, *, aspect: float, cell_width: int) -> Layout:
-    """Lay one frame out, large."""
-    return Layout(
-        panel_count=panel_count,
-        cell_count=1,
-        columns=1,
-        cell_width=cell_width,
-        cell_height=max(1, round(cell_width / aspect)),
-    )
+    """Lay one frame out, large: as wide as asked, unless that would make it too high."""
+    return _layout(panel_count, 1, columns=1, cell_width=cell_width, aspect=aspect)
 
 
 def _with_columns(columns: int, panel_count: int, cell_count: int, aspect: float) -> Layout:
     spare = (_SHEET_WIDTH - (panel_count - 1) * _PANEL_GAP) / panel_count
     smallest, largest = _CELL_WIDTHS
-    widest = min(largest, _LARGEST_CELL_HEIGHT * aspect)
-    cell_width = round(max(smallest, min(spare / columns - _CELL_GAP, widest)))
+    cell_width = max(smallest, min(spare / columns - _CELL_GAP, largest))
+    return _layout(panel_count, cell_count, columns=columns, cell_width=cell_width, aspect=aspect)
+
+
+def _layout(
+    panel_count: int, cell_count: int, *, columns: int, cell_width: float, aspect: float
+) -> Layout:
+    width = max(1, round(min(cell_width, _LARGEST_CELL_HEIGHT * aspect)))
     return Layout(
         panel_count=panel_count,
         cell_count=cell_count,
         columns=columns,
-        cell_width=cell_width,
-        cell_height=max(1, round(cell_width / aspect)),
+        cell_width=width,
+        cell_height=max(1, round(width / aspect)),
     )
 
 
