@@ -11,11 +11,16 @@ _pplava() {
             "pplava heatmap") command=pplava_heatmap ;;
             "pplava visualize-attention") command=pplava_visualize_attention ;;
             "pplava frames") command=pplava_frames ;;
+            "pplava train") command=pplava_train ;;
             "pplava bench") command=pplava_bench ;;
             "pplava settings") command=pplava_settings ;;
             "pplava version") command=pplava_version ;;
+            "pplava eval") command=pplava_eval ;;
+            "pplava shapes") command=pplava_shapes ;;
             "pplava models") command=pplava_models ;;
             "pplava cache") command=pplava_cache ;;
+            "pplava_eval shapes") command=pplava_eval_shapes ;;
+            "pplava_shapes render") command=pplava_shapes_render ;;
             "pplava_models list") command=pplava_models_list ;;
             "pplava_models info") command=pplava_models_info ;;
             "pplava_models path") command=pplava_models_path ;;
@@ -98,6 +103,9 @@ _pplava() {
         "pplava_frames --to") return ;;
         "pplava_frames --reader") COMPREPLY=($(compgen -W "pyav decord" -- "$current")); return ;;
         "pplava_frames --model") return ;;
+        "pplava_train --config") return ;;
+        "pplava_train --output" | "pplava_train -o") return ;;
+        "pplava_train --seed") return ;;
         "pplava_bench --rounds") return ;;
         "pplava_bench --frames") return ;;
         "pplava_bench --fps") return ;;
@@ -114,18 +122,38 @@ _pplava() {
         "pplava_bench --model") return ;;
         "pplava_bench --device") return ;;
         "pplava_bench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_eval_shapes --data") return ;;
+        "pplava_eval_shapes --questions") return ;;
+        "pplava_eval_shapes --seed") return ;;
+        "pplava_eval_shapes --output" | "pplava_eval_shapes -o") return ;;
+        "pplava_eval_shapes --kernel") return ;;
+        "pplava_eval_shapes --stride") return ;;
+        "pplava_eval_shapes --tokens") return ;;
+        "pplava_eval_shapes --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_shapes --model") return ;;
+        "pplava_eval_shapes --device") return ;;
+        "pplava_eval_shapes --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
+        "pplava_shapes_render --split") COMPREPLY=($(compgen -W "train validation test" -- "$current")); return ;;
+        "pplava_shapes_render --questions") return ;;
+        "pplava_shapes_render --seed") return ;;
+        "pplava_shapes_render --workers") return ;;
     esac
     case "$command" in
-        pplava) words="ask caption chat heatmap visualize-attention frames bench settings version models cache --version --debug --help -h" ;;
+        pplava) words="ask caption chat heatmap visualize-attention frames train bench settings version eval shapes models cache --version --debug --help -h" ;;
         pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --each --evidence --help -h" ;;
         pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --help -h" ;;
         pplava_heatmap) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_visualize_attention) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_frames) words="--output -o --size --force --frames --fps --from --to --reader --model --quiet --debug --json --help -h" ;;
+        pplava_train) words="--config --output -o --seed --quiet --debug --help -h" ;;
         pplava_bench) words="--rounds --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --seed --model --device --dtype --quiet --debug --json --help -h" ;;
         pplava_settings) words="--quiet --debug --json --help -h" ;;
         pplava_version) words="--quiet --debug --json --help -h" ;;
+        pplava_eval) words="shapes --help -h" ;;
+        pplava_eval_shapes) words="--data --questions --seed --output -o --kernel --stride --tokens --weighting --model --device --dtype --quiet --debug --json --help -h" ;;
+        pplava_shapes) words="render --help -h" ;;
+        pplava_shapes_render) words="--split --questions --seed --workers --quiet --debug --json --help -h" ;;
         pplava_models) words="list info path --help -h" ;;
         pplava_models_list) words="--quiet --debug --json --help -h" ;;
         pplava_models_info) words="--quiet --debug --json --help -h" ;;
@@ -134,7 +162,7 @@ _pplava() {
         pplava_cache_info) words="--quiet --debug --json --help -h" ;;
         pplava_cache_clear) words="--quiet --debug --json --help -h" ;;
     esac
-    if [[ "$current" == -* || "$command" =~ ^(pplava|pplava_models|pplava_cache)$ ]]; then
+    if [[ "$current" == -* || "$command" =~ ^(pplava|pplava_eval|pplava_shapes|pplava_models|pplava_cache)$ ]]; then
         COMPREPLY=($(compgen -W "$words" -- "$current"))
     fi
 }

@@ -44,6 +44,7 @@ def _group() -> None:
 
 def shapes(
     *,
+    context: typer.Context,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="A folder from `pplava shapes render`."),
@@ -69,7 +70,7 @@ def shapes(
     from pplava_core.shapes.dataset import read_dataset, write_dataset
 
     out = output.open()
-    choice = opening.pooling_from(pooling)
+    wishes = opening.pooling_from(context, pooling)
     with tempfile.TemporaryDirectory(prefix="pplava-") as temporary:
         if data is None:
             data = Path(temporary) / "films"
@@ -80,7 +81,9 @@ def shapes(
         items = read_dataset(data)
         judged = opening.open_model(model, out)
         with out.progress("Asking") as progress:
-            scored = benchmark.score_items(items, data, judged, pooling=choice, progress=progress)
+            scored = benchmark.score_items(
+                items, data, judged, pooling=wishes.choice, progress=progress
+            )
     summary = {"schema": SCHEMA, "type": "eval_shapes", "model": judged.name}
     summary |= {"revision": judged.revision, **benchmark.summary(scored)}
     if details is not None:
@@ -91,8 +94,9 @@ def shapes(
         return
     for line in _lines(benchmark.table(scored)):
         out.line(line)
-    out.line(f"things named in descriptions {summary['things_named_in_captions']:.1%}")
-    out.line(f"relevance on the thing       {summary['relevance_on_the_thing']:.1%}")
+    for name in ("things_named_in_captions", "relevance_on_the_thing"):
+        if summary[name] is not None:
+            out.line(f"{name.replace('_', ' '):<28} {summary[name]:.1%}")
 
 
 def _lines(rows: list[Row]) -> list[str]:

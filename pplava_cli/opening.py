@@ -35,6 +35,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PoolingWishes:
+    """What a command line says about pooling; what is None stays the model's."""
+
+    window: Window | None
+    "Which patches are merged."
+    max_tokens: int | None
+    "How many visual tokens there may be."
+    weighting: str | None
+    "How relevance weighs."
+
+    @property
+    def choice(self) -> PoolingChoice:
+        """The same, as a session takes it."""
+        from pplava_core.session import PoolingChoice
+
+        return PoolingChoice(
+            window=self.window, max_tokens=self.max_tokens, weighting=self.weighting
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wishes:
     """All that a command line says about reading and answering, checked without torch."""
 
@@ -42,23 +63,15 @@ class Wishes:
     "Which frames."
     reader: str
     "Which library decodes."
-    window: Window | None
-    "Which patches are merged; None leaves it to the model."
-    max_tokens: int | None
-    "How many visual tokens there may be; None for any number."
-    weighting: str | None
-    "How relevance weighs; None leaves it to the model."
+    pooling_wishes: PoolingWishes
+    "Which window and weighting."
     generation_options: GenerationOptions
     "How answers are written."
 
     @property
     def pooling(self) -> PoolingChoice:
         """The choice of window and weighting, as a session takes it."""
-        from pplava_core.session import PoolingChoice
-
-        return PoolingChoice(
-            window=self.window, max_tokens=self.max_tokens, weighting=self.weighting
-        )
+        return self.pooling_wishes.choice
 
     @property
     def generation(self) -> Generation:
@@ -84,16 +97,27 @@ def wishes_from(
     Raises:
         UsageError: options contradict each other or are malformed.
     """
-    kernel, tokens = _nearer(context, kernel=pooling.kernel, tokens=pooling.tokens)
-    if pooling.stride is not None and pooling.kernel is None:
-        raise UsageError("--stride needs --kernel: say which window should take the steps")
     return Wishes(
         sampling=sampling_from(context, clip),
         reader=clip.reader.value,
-        window=None if kernel is None else Window.parse(kernel, pooling.stride),
-        max_tokens=tokens,
-        weighting=None if pooling.weighting is None else pooling.weighting.value,
+        pooling_wishes=pooling_from(context, pooling),
         generation_options=generation,
+    )
+
+
+def pooling_from(context: typer.Context, options: PoolingOptions) -> PoolingWishes:
+    """Check the pooling options.
+
+    Raises:
+        UsageError: the kernel or stride is malformed, or options contradict each other.
+    """
+    kernel, tokens = _nearer(context, kernel=options.kernel, tokens=options.tokens)
+    if options.stride is not None and options.kernel is None:
+        raise UsageError("--stride needs --kernel: say which window should take the steps")
+    return PoolingWishes(
+        window=None if kernel is None else Window.parse(kernel, options.stride),
+        max_tokens=tokens,
+        weighting=None if options.weighting is None else options.weighting.value,
     )
 
 

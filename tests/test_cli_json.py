@@ -89,6 +89,27 @@ def test_frames(run_pplava, make_files, fakes, tmp_path):
     assert record == written | {"folder": str(tmp_path / "seen")}
 
 
+def test_shapes(run_pplava, monkeypatch, tmp_path):
+    from pplava_core.shapes import dataset
+
+    monkeypatch.setattr(dataset, "write_dataset", lambda *_, **__: 12)
+    check(record_of(run_pplava("shapes", "render", tmp_path / "films", "--json")))
+
+
+def test_eval_shapes(run_pplava, monkeypatch, fakes, tmp_path):
+    from pplava_core.evals import shapes
+    from pplava_core.shapes import dataset
+
+    items = dataset.choose_items("test", 0, 12)
+    facts = {"answer": "3", "right": True, "named_share": 0.5, "pointed": True, "mass": 0.25}
+    scored = [shapes.Scored(item=item, **facts) for item in items]
+    monkeypatch.setattr(dataset, "read_dataset", lambda folder: items)
+    monkeypatch.setattr(shapes, "score_items", lambda *_, **__: scored)
+    check(record_of(run_pplava("eval", "shapes", "--data", tmp_path, "--json")))
+    words = run_pplava("eval", "shapes", "--data", tmp_path, "--quiet").stdout
+    assert "relevance on the thing       25.0%" in words
+
+
 @pytest.mark.parametrize("command", [["list"], ["info", "nano"], ["path", "nano"]])
 def test_model(run_pplava, monkeypatch, command):
     from pplava_core.models import catalog
