@@ -22,7 +22,7 @@ from pplava_cli.options import (
 )
 
 _EXAMPLES = examples(
-    'pplava ask clip.mp4 "how many objects are there?"',
+    'pplava ask examples/shapes.mp4 "how many objects are there?"',
     'pplava ask film.mp4 "what happens?" --from 1:30 --to 2:00 --evidence',
     'pplava ask *.mp4 "is there a red circle?" --json > answers.jsonl',
 )

@@ -23,7 +23,7 @@ from pplava_cli.options import (
 )
 
 _EXAMPLES = examples(
-    "pplava caption clip.mp4",
+    "pplava caption examples/shapes.mp4",
     "pplava caption film.mp4 --detail long --from 0:30 --to 1:00",
     "pplava caption *.mp4 --detail short > captions.txt",
 )

@@ -21,7 +21,7 @@ from pplava_cli.options import (
 )
 
 _EXAMPLES = examples(
-    "pplava chat clip.mp4",
+    "pplava chat examples/shapes.mp4",
     "pplava chat film.mp4 --from 10:00 --to 12:00",
     "printf 'how many objects?\\nwhat colour is it?\\n' | pplava chat clip.mp4",
 )

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -152,7 +152,7 @@ class StepProgress:
             bar, task = self._bar
             bar.update(task, completed=done, total=total, count=f"{done}/{total}")
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> StepProgress:
         if self._visible:
             self._timer.start()
         return self

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pplava_core.types import Clip, Sampling
 
 _EXAMPLES = examples(
-    "pplava frames clip.mp4 -o seen",
+    "pplava frames examples/shapes.mp4 -o seen",
     "pplava frames film.mp4 -o seen --frames 32 --from 10:00 --to 12:00",
     "pplava frames film.mp4 -o full --size original --json",
 )
