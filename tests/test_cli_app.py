@@ -193,3 +193,16 @@ def test_usage_error_shows_no_traceback_without_debug(run_pplava, tmp_path):
     run = run_pplava("ask", tmp_path / "gone.mp4", "what?", "--debug")
     assert "Traceback" in run.stderr
     assert run.code == 3
+
+
+def test_interrupt_while_loading_is_quiet():
+    script = (
+        "import builtins, sys, pplava_cli.__main__ as start\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'pplava_cli.app': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "real, builtins.__import__ = builtins.__import__, interrupted\n"
+        "sys.exit(start.main())"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
