@@ -296,8 +296,9 @@ class Session:
             ids = model.prompt_ids(question, turns)
         if len(ids) > room:
             raise UsageError(
-                f"{visual.tokens.shape[1]} visual tokens and {len(ids)} of the question do not fit "
-                f"{model.name}'s {model.context_length} positions; use --tokens or fewer frames"
+                f"{visual.tokens.shape[1]} visual tokens, {len(ids)} of the question and "
+                f"{max_new_tokens} of the answer do not fit {model.name}'s {model.context_length} "
+                "positions; use --tokens, fewer frames or a lower --max-new-tokens"
             )
         embeddings = model.prompt_embeddings(
             visual.tokens, torch.tensor([ids], device=model.device)
