@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -140,6 +140,7 @@ def relevances(draw) -> tuple[Relevance, tuple[float, float]]:
     return make_relevance(weights, seconds), (start, float(seconds[-1]) + draw(st.floats(0.01, 9)))
 
 
+@settings(deadline=None)
 @given(relevances(), st.integers(1, 4))
 def test_moments_are_disjoint_ordered_by_share_and_add_up_to_at_most_one(clip, max_moments):
     relevance, span = clip
@@ -161,6 +162,7 @@ def test_moments_are_disjoint_ordered_by_share_and_add_up_to_at_most_one(clip, m
         assert 0 <= top < bottom <= 1
 
 
+@settings(deadline=None)
 @given(relevances())
 def test_a_moment_holds_just_the_shares_of_the_frames_in_its_range(clip):
     """Against a slow, obvious count over the frames' own stretches."""
@@ -176,6 +178,7 @@ def test_a_moment_holds_just_the_shares_of_the_frames_in_its_range(clip):
         assert moment.share == pytest.approx(inside / weights.sum(), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(relevances())
 def test_frames_tile_the_range_and_hold_their_own_time(clip):
     relevance, span = clip

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
@@ -91,6 +91,7 @@ class TestScale:
     def test_the_scale_covers_the_highest_patch(self, top, highest):
         assert HeatScale.covering([np.ones(3), np.array([0.1, top])]).highest == highest
 
+    @settings(deadline=None)
     @given(st.integers(2, 20))
     def test_the_legend_marks_both_ends_and_puts_labels_where_they_belong(self, stops):
         scale = HeatScale(highest=2.0**stops)
@@ -177,6 +178,7 @@ def rectangles(layout: Layout):
     yield layout.legend
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2), st.integers(1, 70), st.floats(0.3, 3.5), st.booleans())
 def test_nothing_on_a_sheet_overlaps_or_sticks_out(panels, cells, aspect, is_page):
     layout = (
@@ -230,6 +232,7 @@ class TestLettering:
     def test_multiples_are_short(self, multiple, text):
         assert times(multiple) == text
 
+    @settings(deadline=None)
     @given(st.text(max_size=300), st.integers(60, 600), st.integers(1, 3))
     def test_texts_fit_and_lose_only_their_end(self, text, width, max_lines):
         font = typeface(16)
