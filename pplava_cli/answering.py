@@ -17,6 +17,7 @@ from pplava_cli.inputs import Input
 from pplava_cli.options import ModelOptions
 from pplava_cli.records import answer_record, error_record
 from pplava_cli.sampling_line import clock, sampling_line
+from pplava_cli.wishes import Wishes
 
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
@@ -29,7 +30,7 @@ class Request:
     """One question and how it is to be answered."""
 
     question: str
-    wishes: opening.Wishes
+    wishes: Wishes
     evidence: bool = False
     "Whether the moments that weighed most are shown too."
 

@@ -8,7 +8,6 @@ import typer
 
 from pplava_cli.answering import Request, answer_inputs
 from pplava_cli.inputs import check_question, group_inputs
-from pplava_cli.opening import wishes_from
 from pplava_cli.options import (
     ClipOptions,
     Evidence,
@@ -20,6 +19,7 @@ from pplava_cli.options import (
     examples,
     takes_options,
 )
+from pplava_cli.wishes import wishes_from
 
 _EXAMPLES = examples(
     'pplava ask examples/shapes.mp4 "how many objects are there?"',

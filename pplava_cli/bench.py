@@ -22,6 +22,7 @@ from pplava_cli.options import (
     takes_options,
 )
 from pplava_cli.records import SCHEMA, model_record
+from pplava_cli.wishes import wishes_from
 
 if TYPE_CHECKING:
     from pplava_core.bench import Measurements
@@ -62,7 +63,7 @@ def bench(
     from pplava_core.bench import measure, write_clip
 
     out = output.open()
-    wishes = opening.wishes_from(context, clip, pooling, generation)
+    wishes = wishes_from(context, clip, pooling, generation)
     if video is not None:
         (one,) = group_inputs(check_videos([video]), each=True)
         if one.error is not None:

@@ -9,7 +9,6 @@ import typer
 
 from pplava_cli.answering import Request, answer_inputs
 from pplava_cli.inputs import check_videos, group_inputs
-from pplava_cli.opening import wishes_from
 from pplava_cli.options import (
     ClipOptions,
     Evidence,
@@ -21,6 +20,7 @@ from pplava_cli.options import (
     examples,
     takes_options,
 )
+from pplava_cli.wishes import wishes_from
 
 _EXAMPLES = examples(
     "pplava caption examples/shapes.mp4",

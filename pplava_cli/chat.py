@@ -19,6 +19,7 @@ from pplava_cli.options import (
     examples,
     takes_options,
 )
+from pplava_cli.wishes import wishes_from
 
 _EXAMPLES = examples(
     "pplava chat examples/shapes.mp4",
@@ -50,7 +51,7 @@ def chat(
     first = one_clip(check_videos(videos or []))
     if first.error is not None:
         raise first.error
-    wishes = opening.wishes_from(context, clip, pooling, generation)
+    wishes = wishes_from(context, clip, pooling, generation)
     conversation = Conversation(opening.open_model(model, out), wishes, out)
     conversation.open_video(first)
     reader = open_line_reader({name: command.takes_file for name, command in COMMANDS.items()})

@@ -20,6 +20,7 @@ from pplava_cli import opening
 from pplava_cli.answering import evidence_lines, show_pieces, tell_sampling
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import Input, group_inputs
+from pplava_cli.wishes import Wishes
 from pplava_core.atomic import replacing
 from pplava_core.errors import UsageError
 
@@ -42,7 +43,7 @@ class ChatCommand:
 class Conversation:
     """One clip, the turns about it, and what can be done with them."""
 
-    def __init__(self, model: VideoLM, wishes: opening.Wishes, out: Output) -> None:
+    def __init__(self, model: VideoLM, wishes: Wishes, out: Output) -> None:
         self.model = model
         self.wishes = wishes
         self.out = out
@@ -162,7 +163,7 @@ class Conversation:
             self.out.line(f"{f'{name} {command.arguments}':<{width}}  {command.help}")
         self.out.line("Ctrl-C stops an answer, Ctrl-D leaves; anything else is a question.")
 
-    def _open(self, paths: Sequence[Path], wishes: opening.Wishes) -> None:
+    def _open(self, paths: Sequence[Path], wishes: Wishes) -> None:
         session = opening.open_session(
             paths, self.model, sampling=wishes.sampling, reader=wishes.reader, out=self.out
         )
@@ -170,7 +171,7 @@ class Conversation:
         self._session, self.wishes = session, wishes
         self._transcript += [f"# {' '.join(session.source.paths)}", ""]
 
-    def _with_range(self, start: float | None, stop: float | None) -> opening.Wishes:
+    def _with_range(self, start: float | None, stop: float | None) -> Wishes:
         sampling = replace(self.wishes.sampling, start_seconds=start, stop_seconds=stop)
         return replace(self.wishes, sampling=sampling)
 

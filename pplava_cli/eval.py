@@ -18,6 +18,7 @@ from pplava_cli.options import (
     takes_options,
 )
 from pplava_cli.records import SCHEMA
+from pplava_cli.wishes import pooling_from
 from pplava_core.atomic import replacing
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def shapes(
     from pplava_core.shapes.dataset import read_dataset, write_dataset
 
     out = output.open()
-    wishes = opening.pooling_from(context, pooling)
+    wishes = pooling_from(context, pooling)
     with tempfile.TemporaryDirectory(prefix="pplava-") as temporary:
         if data is None:
             data = Path(temporary) / "films"

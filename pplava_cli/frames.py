@@ -14,7 +14,6 @@ from pplava_cli import opening
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import check_videos
 from pplava_cli.new_folder import new_folder
-from pplava_cli.opening import sampling_from
 from pplava_cli.options import (
     ClipOptions,
     Model,
@@ -24,6 +23,7 @@ from pplava_cli.options import (
 )
 from pplava_cli.records import SCHEMA, sampling_record
 from pplava_cli.sampling_line import source_line
+from pplava_cli.wishes import sampling_from
 from pplava_core.models.catalog import DEFAULT_MODEL
 
 if TYPE_CHECKING:

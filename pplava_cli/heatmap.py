@@ -16,7 +16,6 @@ from pplava_cli import opening
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import check_question, group_inputs
 from pplava_cli.new_folder import new_folder
-from pplava_cli.opening import sampling_from
 from pplava_cli.options import (
     ClipOptions,
     ModelOptions,
@@ -27,6 +26,7 @@ from pplava_cli.options import (
 )
 from pplava_cli.records import SCHEMA, model_record, moment_record, sampling_record
 from pplava_cli.sampling_line import clock, sampling_line
+from pplava_cli.wishes import sampling_from
 from pplava_core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,20 +1,24 @@
-"""`pplava train`: one recipe, one stage, one model folder."""
+"""`pplava train`: recipes, each one stage, each a model folder."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pplava_cli.console import Output, StepProgress, printable
 from pplava_cli.options import VoiceOptions, examples, takes_options
+from pplava_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pplava_core.train.recipe import Recipe
 
 _EXAMPLES = examples(
     "pplava train --config configs/nano-align.toml",
-    "pplava train --config configs/nano-instruct.toml",
+    "pplava train --config configs/nano-align.toml --config configs/nano-instruct.toml",
     "pplava train --config configs/nano-instruct.toml --seed 2 -o runs/second",
 )
 
@@ -26,8 +30,11 @@ def register(app: typer.Typer) -> None:
 
 def train(
     *,
-    config: Annotated[
-        Path, typer.Option("--config", metavar="FILE", help="The recipe, a TOML file.")
+    configs: Annotated[
+        list[Path],
+        typer.Option(
+            "--config", metavar="FILE", help="The recipe, a TOML file; several run in order."
+        ),
     ],
     folder: Annotated[
         Path | None,
@@ -38,27 +45,35 @@ def train(
     ] = None,
     output: VoiceOptions,
 ) -> None:
-    """Train a model as a recipe says, from where an earlier run of it stopped.
+    """Train a model as its recipes say, from where an earlier run of them stopped.
 
-    The run's folder gets a log, a picture of the curve, and the model. Prints the model's
+    A run's folder gets a log, a picture of the curve, and the model. Prints the model's
     folder.
     """
     from pplava_core import train as training
 
+    if folder is not None and len(configs) > 1:
+        raise UsageError("--output names one run's folder, but there are several recipes")
     out = output.open()
     overrides = {"output": None if folder is None else str(folder), "seed": seed}
-    recipe = training.read_recipe(config, overrides=overrides)
-    out.note(f"{printable(str(config))}: {recipe.stage}, {recipe.steps} steps, seed {recipe.seed}")
+    recipes = [training.read_recipe(path, overrides=overrides) for path in configs]
+    command = " ".join(["pplava train", *(f"--config {path}" for path in configs)])
+    for path, recipe in zip(configs, recipes, strict=True):
+        out.note(
+            f"{printable(str(path))}: {recipe.stage}, {recipe.steps} steps, seed {recipe.seed}"
+        )
+        out.line(str(_train_one(recipe, {"command": command, **_commit()}, out)))
+
+
+def _train_one(recipe: Recipe, provenance: dict[str, str], out: Output) -> Path:
+    from pplava_core import train as training
+
     reporter = _Reporter(recipe.steps, out)
     with out.progress(f"Training {recipe.stage}") as bar:
         reporter.bar = bar
-        model = training.run(
-            recipe,
-            provenance={"command": f"pplava train --config {config}", **_commit()},
-            report=reporter,
-            progress=reporter.prepare,
+        return training.run(
+            recipe, provenance=provenance, report=reporter, progress=reporter.prepare
         )
-    out.line(str(model))
 
 
 class _Reporter:
