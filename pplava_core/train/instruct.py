@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pplava_core import pooling
+from pplava_core.errors import RecipeError
 from pplava_core.models.videolm import VideoLM, pad_rows
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS, Scene
@@ -28,7 +29,7 @@ from pplava_core.window import Window
 VALIDATION_FILMS, VALIDATION_STILLS = 160, 32
 _EMBEDDING_SPREAD = 0.4
 _SCALE_BATCHES = 40
-_TYPE_WEIGHTS = {"count": 1.5, "motion": 2.0, "order": 2.0, "position": 1.2}
+_TYPE_WEIGHTS = {"count": 2.0, "motion": 2.0, "order": 1.5, "position": 1.5}
 "How often a type is asked; those that are learned last are asked more often."
 
 
@@ -68,6 +69,11 @@ class InstructStage:
         self.recipe, self.model = recipe, model
         data = recipe.data
         stills = round(data.clips * data.still_share)
+        if data.still_share > 0 and not 0 < stills < data.clips:
+            raise RecipeError(
+                f"data.still_share {data.still_share} of {data.clips} clips is {stills} pictures "
+                f"and {data.clips - stills} films; there must be some of both"
+            )
         model.eval()
         self.store = FeatureStore(recipe, model, "train", data.clips - stills, stills, progress)
         self.validation = FeatureStore(
@@ -125,7 +131,7 @@ class InstructStage:
         for first in range(0, VALIDATION_FILMS, 8):
             batch = self._validation_batch(first)
             logits, labels, rows = self._answer_logits(batch)
-            wrong = torch.zeros(len(batch.examples)).index_add_(
+            wrong = torch.zeros(len(batch.examples), device=rows.device).index_add_(
                 0, rows, (logits.argmax(-1) != labels).float()
             )
             for example, errors in zip(batch.examples, wrong.tolist(), strict=True):
