@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig, read_config
@@ -51,32 +51,25 @@ def load_model(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None =
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error
-    model = build_model(config, tokenizer, revision=revision_of(folder), empty=True)
+    model = build_model(config, tokenizer, revision=revision_of(folder))
     _fill(model, weights, path, dtype or torch.float32)
     _check_vocabulary(model, folder)
     return model.to(device).eval()
 
 
-def build_model(
-    config: VideoLMConfig, tokenizer: Tokenizer, *, revision: str = "", empty: bool = False
-) -> VideoLM:
-    """Build a model: with `empty`, without spending time on numbers to be overwritten.
+def build_model(config: VideoLMConfig, tokenizer: Tokenizer, *, revision: str = "") -> VideoLM:
+    """Build an untrained model.
 
     Raises:
         ModelError: the config asks for something that cannot be built.
     """
-    from torch import nn
-
     from pplava_core.models.videolm import WEIGHTINGS, VideoLM
 
     if config.weighting not in WEIGHTINGS:
         known = ", ".join(WEIGHTINGS)
         raise ModelError(f"config.json: weighting {config.weighting!r} is none of {known}")
     try:
-        if not empty:
-            return VideoLM(config, tokenizer, revision)
-        with _no_initialisation(nn):
-            return VideoLM(config, tokenizer, revision)
+        return VideoLM(config, tokenizer, revision)
     except ModelError:
         raise
     except Exception as error:  # each library has a class of its own for a setting it dislikes
@@ -160,19 +153,3 @@ def _fill(model: VideoLM, weights: dict[str, Tensor], path: Path, dtype: torch.d
     model.load_state_dict(
         {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}, assign=True
     )
-
-
-class _no_initialisation:
-    """Skips the random numbers of torch's own layers while a model is built."""
-
-    def __init__(self, nn: Any) -> None:
-        self.kinds = (nn.Linear, nn.Conv2d, nn.Embedding, nn.LayerNorm)
-
-    def __enter__(self) -> None:
-        self.kept = [kind.reset_parameters for kind in self.kinds]
-        for kind in self.kinds:
-            kind.reset_parameters = lambda layer: None
-
-    def __exit__(self, *_: object) -> None:
-        for kind, kept in zip(self.kinds, self.kept, strict=True):
-            kind.reset_parameters = kept

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pplava_core import alignment, pooling
+from pplava_core import alignment, pooling, rivals
 from pplava_core.errors import ShapeError, UsageError
 from pplava_core.models import backbones
 from pplava_core.models.config import VideoLMConfig
@@ -160,8 +160,6 @@ class VideoLM(nn.Module):
         if weighting == "none":
             return features
         if weighting == "max":
-            from pplava_core import rivals
-
             return rivals.max_pool(features, window=window)
         if weighting == "average":
             return pooling.pool(features, None, window=window)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError
 
@@ -24,8 +24,3 @@ def adapter(name: str) -> ModuleType:
     except KeyError:
         known = ", ".join(sorted(ADAPTERS))
         raise ModelError(f"no adapter for backbone {name!r}; this version has: {known}") from None
-
-
-def build_parts(name: str, config: Any) -> Any:
-    """Build the untrained parts of a model with this backbone; see the adapter's `build`."""
-    return adapter(name).build(config)
