@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from small_models import MODEL_TABLE, small_model, small_tokenizer
 
 from pplava_core.errors import ModelError
-from pplava_core.models import catalog, checkpoint
+from pplava_core.models import catalog
 from pplava_core.models.checkpoint import load_model, revision_of, save_model
 from pplava_core.models.config import VideoLMConfig, read_config
 from pplava_core.models.tokenizer import train_tokenizer
