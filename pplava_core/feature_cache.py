@@ -97,9 +97,10 @@ class FeatureCache:
         """Name the grid that these files, sampled so, give with this model.
 
         The files' contents are read (and their digests remembered), so the same film under
-        another name has the same key, and a film that was replaced has another one. Of a
-        folder every file counts, by name and contents. The device does not count: one
-        that encodes a little differently in the same dtype gives an equally good grid.
+        another name (of the same suffix) has the same key, and a film that was replaced has
+        another one. Of a folder every file counts, by name and contents. The device does
+        not count: one that encodes a little differently in the same dtype gives an equally
+        good grid.
 
         Returns:
             64 hexadecimal digits, usable as a file name.
@@ -111,6 +112,8 @@ class FeatureCache:
         facts = {
             "layout": _LAYOUT,
             "contents": [was.digest for was in contents],
+            # A wrong suffix is among the warnings that the grid's source carries.
+            "suffixes": [path.suffix.lower() for path in paths],
             "sampling": dataclasses.asdict(_explicit(sampling, default_num_frames)),
             "pixels": dataclasses.asdict(pixels),
             "reader": reader,

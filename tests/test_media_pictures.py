@@ -55,7 +55,7 @@ def test_a_picture_is_known_by_what_it_holds(tmp_path, name):
     assert kind_of(path) == "image"
     clip = load(path)
     assert read_numbers(clip.frames) == [5]
-    expected = ("picture.mp4 is a JPEG picture",) if name.endswith("mp4") else ()
+    expected = ("a JPEG picture is named .mp4",) if name.endswith("mp4") else ()
     assert clip.source.warnings == expected
 
 

@@ -103,7 +103,7 @@ class PictureReader:
             path = self._paths[index]
             head = check_file(path)
             if (mimetypes.guess_type(path.name)[0] or "").startswith("video/"):
-                self.warnings.append(f"{shown(path.name)} is a {_format_of(head)} picture")
+                self.warnings.append(f"a {_format_of(head)} picture is named {shown(path.suffix)}")
             yield index, _read_picture(path)
 
 

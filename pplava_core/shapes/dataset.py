@@ -29,8 +29,8 @@ from pplava_core.shapes.scene import Scene, draw_scene, scene_seed
 
 QUESTIONS_NAME = "questions.jsonl"
 _USUAL = {"shorter": (120, 160, 240, 360), "fps": (8.0, 12.0, 15.0, 24.0, 25.0, 30.0)}
-_UNUSUAL = {"shorter": (80, 480), "fps": (5.0, 10.0, 29.97, 50.0, 60.0), "aspect": (0.5, 2.0, 2.39)}
-_SCENES_PER_QUESTION = 0.6
+_UNUSUAL = {"shorter": (80, 400), "fps": (5.0, 10.0, 29.97, 50.0, 60.0), "aspect": (0.5, 2.0, 2.39)}
+_SCENES_PER_QUESTION = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
