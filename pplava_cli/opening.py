@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import Session
 
+_SMALL_PARAMETER_COUNT = 50_000_000
+"Below this, threads wait for each other longer than they compute, most of all on a busy machine."
+
 
 def open_model(options: ModelOptions, out: Output) -> VideoLM:
     """Find and load the model that was asked for, and pass on what its makers must say.
@@ -63,14 +66,19 @@ def model_config(name: str) -> VideoLMConfig:
 
 
 def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:
-    """Load a model's weights onto the device that was asked for."""
+    """Load a model's weights onto the device that was asked for; a small one gets one thread."""
     _hush_libraries()
     import torch
 
     from pplava_core.models import checkpoint
 
     dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
-    return checkpoint.load_model(entry.folder, device=_device(options.device), dtype=dtype)
+    model = checkpoint.load_model(entry.folder, device=_device(options.device), dtype=dtype)
+    if "OMP_NUM_THREADS" not in os.environ:
+        parameter_count = sum(parameter.numel() for parameter in model.parameters())
+        if parameter_count < _SMALL_PARAMETER_COUNT:
+            torch.set_num_threads(1)
+    return model
 
 
 def open_session(
