@@ -63,7 +63,14 @@ class InstructStage:
         progress: called while grids are computed.
     """
 
-    trained = ("parts.projector.", "parts.shortcut.", "parts.places.", "llm.", "aligner.text.")
+    trained = (
+        "parts.projector.",
+        "parts.shortcut.",
+        "parts.norm.",
+        "parts.places.",
+        "llm.",
+        "aligner.text.",
+    )
 
     def __init__(self, recipe: Recipe, model: VideoLM, *, progress: Progress | None = None) -> None:
         self.recipe, self.model = recipe, model

@@ -19,7 +19,7 @@ from pplava_core.models.projector import Projector
 from pplava_core.window import Size, Window
 
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
-_POSITION_SPREAD = 0.4
+_POSITION_SPREAD, _CONTENT_SPREAD = 0.4, 0.5
 
 
 class NanoTower(nn.Module):
@@ -87,7 +87,11 @@ class TokenPlaces(nn.Module):
 
 
 class FeatureScale(nn.Module):
-    """Brings every channel to mean 0 and spread 1 over the training set."""
+    """Brings every channel to mean 0 and spread 1 over the training set, and tames its tail.
+
+    `literal` pooling leaves a few windows tens of times above the rest. Beyond 1 the
+    inverse hyperbolic sine grows like a logarithm, so that magnitude is still told apart.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class FeatureScale(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Standardise ``(..., D)`` features."""
-        return (features - self.mean) / self.spread
+        return torch.asinh((features - self.mean) / self.spread)
 
 
 def prompt(question: str, history: Sequence[tuple[str, str]]) -> str:
@@ -134,13 +138,17 @@ class NanoParts(nn.Module):
         self.projector = Projector(width, config.projector_hidden_size, llm_width)
         self.shortcut = nn.Linear(config.aligner["patches"]["embed_dim"], llm_width, bias=False)
         nn.init.eye_(self.shortcut.weight)
+        self.norm = nn.RMSNorm(llm_width)
+        nn.init.constant_(self.norm.weight, _CONTENT_SPREAD)
         self.places = TokenPlaces(tuple(config.tower["places"]), llm_width)
 
     def project(self, pooled: Tensor, aligned: Tensor, grid_size: Size, window: Window) -> Tensor:
         """Make tokens of pooled features.
 
         The text-aligned direction of a token is handed to the language model as well:
-        words and pictures then start from one space.
+        words and pictures then start from one space. What a token shows is brought to one
+        length before its place is added: next to a window that answers the question, tens
+        of times larger than the others, the place would be lost.
 
         Args:
             pooled: ``(B, T', H', W', D)``.
@@ -152,8 +160,8 @@ class NanoParts(nn.Module):
             ``(B, T' H' W', D_llm)``, time slowest.
         """
         tokens = self.projector(self.scale(pooled))
-        tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5 * _POSITION_SPREAD
-        return (tokens + self.places(grid_size, window)).flatten(1, 3)
+        tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
+        return (self.norm(tokens) + self.places(grid_size, window)).flatten(1, 3)
 
 
 def build(config: VideoLMConfig) -> NanoParts:
