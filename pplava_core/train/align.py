@@ -42,6 +42,16 @@ class AlignBatch:
     patch_labels: Tensor | None
     "``(C, T, H, W)``: number in `PAIRS` of the thing on a patch, -1 for none or unclear."
 
+    def to(self, device: torch.device) -> AlignBatch:
+        """Return the same batch on a device."""
+        return AlignBatch(
+            frames=self.frames.to(device),
+            texts=self.texts,
+            clip_of=self.clip_of.to(device),
+            targets=None if self.targets is None else self.targets.to(device),
+            patch_labels=None if self.patch_labels is None else self.patch_labels.to(device),
+        )
+
 
 class AlignStage:
     """What the loop needs of this stage: batches, a loss, a score.
@@ -79,6 +89,7 @@ class AlignStage:
 
     def loss(self, batch: AlignBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch and what it is made of."""
+        batch = batch.to(self.model.device)
         patches = self._patches(batch.frames)
         texts = functional.normalize(self.model.embed_texts(batch.texts).float(), dim=-1)
         scale = self.model.aligner.logit_scale.exp().clamp(max=100.0)
@@ -94,7 +105,7 @@ class AlignStage:
         """Return, on unseen scenes, how often the peak and how much relevance is on the thing."""
         on_thing, mass, named, counted = 0.0, 0.0, 0.0, 0
         for number in range(12):
-            batch = self.batch(number, "validation")
+            batch = self.batch(number, "validation").to(self.model.device)
             patches = self._patches(batch.frames)
             if batch.targets is None:
                 return {"contrast": self.loss(batch)[0].item()}
@@ -112,7 +123,7 @@ class AlignStage:
 
     def _patches(self, frames: Tensor) -> Tensor:
         """Return unit patch embeddings ``(C, T, H, W, E)`` float32."""
-        features = self.model.parts.tower(frames.flatten(0, 1).to(self.model.device))
+        features = self.model.parts.tower(frames.flatten(0, 1))
         features = features.unflatten(0, frames.shape[:2])
         return functional.normalize(self.model.aligner.embed_patches(features).float(), dim=-1)
 
@@ -191,7 +202,7 @@ def patch_cosines(patches: Tensor, texts: Tensor, clip_of: Tensor) -> Tensor:
     patches for each text.
     """
     every = patches.flatten(1, 3) @ texts.T
-    return every[clip_of, :, torch.arange(len(texts))]
+    return every[clip_of, :, torch.arange(len(texts), device=every.device)]
 
 
 def contrastive_loss(patches: Tensor, texts: Tensor, clip_of: Tensor, scale: Tensor) -> Tensor:
@@ -206,8 +217,8 @@ def contrastive_loss(patches: Tensor, texts: Tensor, clip_of: Tensor, scale: Ten
     clips = functional.normalize(patches.flatten(1, 3).mean(1), dim=-1)
     logits = scale * texts @ clips.T
     return (
-        functional.cross_entropy(logits, clip_of.to(logits.device))
-        + functional.cross_entropy(logits[clip_of.argsort()].T, torch.arange(len(clips)))
+        functional.cross_entropy(logits, clip_of)
+        + functional.cross_entropy(logits[clip_of.argsort()].T, clip_of.sort().values)
     ) / 2
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pplava_core.atomic import replacing
 from pplava_core.errors import RecipeError
 from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Optimiser, Recipe
@@ -59,7 +60,14 @@ def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None
     from accelerate import Accelerator
 
     folder = Path(recipe.output)
-    accelerator = Accelerator(mixed_precision=recipe.precision)
+    try:
+        # A step of ours is a step of the schedule, however many processes share it.
+        accelerator = Accelerator(
+            mixed_precision=recipe.precision, step_scheduler_with_optimizer=False
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"precision {recipe.precision!r} cannot be had here: {reason}") from error
     optimiser = build_optimiser(stage, recipe.optimiser)
     schedule = build_schedule(optimiser, recipe)
     stage.model.to(accelerator.device)
@@ -146,7 +154,7 @@ def _batches(stage: Stage, recipe: Recipe, accelerator: Any, done: int) -> Itera
     parts, processes = recipe.optimiser.accumulation, accelerator.num_processes
     first, last = done * parts * processes, recipe.steps * parts * processes
     numbers = range(first + accelerator.process_index, last, processes)
-    return iter(forked_loader(_Numbered(stage, numbers)))
+    return forked_loader(_Numbered(stage, numbers))
 
 
 def _one_step(
@@ -225,7 +233,10 @@ def _save_state(accelerator: Any, folder: Path, recipe: Recipe, step: int) -> No
     accelerator.wait_for_everyone()
     accelerator.save_state(str(new), safe_serialization=False)
     if accelerator.is_main_process:
-        (new / "step.json").write_text(json.dumps({"step": step, "recipe": recipe.text}))
+        # This file comes last and goes first: where it is, a state is whole.
+        with replacing(new / "step.json") as temporary:
+            temporary.write_text(json.dumps({"step": step, "recipe": recipe.text}))
+        (old / "step.json").unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)
     accelerator.wait_for_everyone()
@@ -235,8 +246,9 @@ def _resume(accelerator: Any, folder: Path, recipe: Recipe) -> int:
     """Return how many steps are done already, after loading the state they left."""
     folder.mkdir(parents=True, exist_ok=True)
     new, old = folder / f"{STATE_NAME}.new", folder / STATE_NAME
-    if not old.exists() and (new / "step.json").exists():
-        new.rename(old)  # killed between the two renames
+    if not (old / "step.json").exists() and (new / "step.json").exists():
+        shutil.rmtree(old, ignore_errors=True)  # killed while the new one took its place
+        new.rename(old)
     if not (old / "step.json").exists():
         (folder / LOG_NAME).unlink(missing_ok=True)
         return 0
@@ -251,7 +263,10 @@ def _resume(accelerator: Any, folder: Path, recipe: Recipe) -> int:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Drop what was logged after the saved step: it will be logged again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in lines))
+    """Drop what was logged after the saved step, and half a line: it will be logged again."""
+    if not path.exists():
+        return
+    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept))
