@@ -20,6 +20,7 @@ from pplava_cli.options import (
 from pplava_cli.records import SCHEMA
 from pplava_cli.wishes import pooling_from
 from pplava_core.atomic import replacing
+from pplava_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pplava_core.evals.shapes import Row
@@ -72,6 +73,8 @@ def shapes(
 
     out = output.open()
     wishes = pooling_from(context, pooling)
+    if details is not None and (details.is_dir() or not details.parent.is_dir()):
+        raise UsageError(f"--output {details}: no file can be written there; choose another")
     with tempfile.TemporaryDirectory(prefix="pplava-") as temporary:
         if data is None:
             data = Path(temporary) / "films"

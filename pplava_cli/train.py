@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -57,12 +58,14 @@ def train(
     out = output.open()
     overrides = {"output": None if folder is None else str(folder), "seed": seed}
     recipes = [training.read_recipe(path, overrides=overrides) for path in configs]
-    command = " ".join(["pplava train", *(f"--config {path}" for path in configs)])
+    command = ["pplava", "train", *(f"--config={path}" for path in configs)]
+    command += [f"--{key}={value}" for key, value in overrides.items() if value is not None]
+    made_by = {"command": shlex.join(command), **_commit()}
     for path, recipe in zip(configs, recipes, strict=True):
         out.note(
             f"{printable(str(path))}: {recipe.stage}, {recipe.steps} steps, seed {recipe.seed}"
         )
-        out.line(str(_train_one(recipe, {"command": command, **_commit()}, out)))
+        out.line(str(_train_one(recipe, made_by, out)))
 
 
 def _train_one(recipe: Recipe, provenance: dict[str, str], out: Output) -> Path:
@@ -105,15 +108,22 @@ class _Reporter:
 
 
 def _commit() -> dict[str, str]:
-    """Name the commit that the source is at, where it is a repository at all."""
+    """Name the commit that the source is at, where a repository keeps it at all.
+
+    An installed copy may lie in the folder of a project that has nothing to do with it.
+    """
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
+        for arguments in (
+            ["ls-files", "--error-unmatch", Path(__file__).name],
+            ["rev-parse", "HEAD"],
+        ):
+            found = subprocess.run(
+                ["git", *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=Path(__file__).parent,
+            )
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"commit": found.stdout.strip()}
