@@ -1,0 +1,70 @@
+"""The embedded model, as it ships, on the film that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pplava_core.models.catalog import DEFAULT_MODEL, find_model
+from pplava_core.models.checkpoint import load_model
+from pplava_core.session import PoolingChoice, Session
+from pplava_core.shapes.dataset import plan_film
+from pplava_core.shapes.render import patch_coverage, render
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCENE = 8158
+MEGABYTES = 1024**2
+
+
+@pytest.fixture(scope="module")
+def session():
+    model = load_model(find_model(DEFAULT_MODEL).folder)
+    return Session.open([EXAMPLES / "shapes.mp4"], model)
+
+
+def test_it_is_small_and_says_where_it_comes_from():
+    entry = find_model(DEFAULT_MODEL)
+    assert entry.source == "embedded"
+    assert entry.size_bytes <= 20 * MEGABYTES
+    model = load_model(entry.folder)
+    for stage in ("align", "instruct"):
+        made = model.config.training[stage]
+        assert made["command"].startswith("pplava train --config configs/nano-")
+        assert len(made["commit"]) == 40
+        assert made["seed"] == 1
+    assert model.config.training["align"]["masks"] is True
+    assert "only" in model.config.notice
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("how many objects are there?", "5"),
+        ("how many objects?", "5"),
+        ("what colour is the ring?", "green"),
+        ("what shape is the orange object?", "cross"),
+        ("is there an orange cross?", "yes"),
+        ("is there a red circle?", "no"),
+    ],
+)
+def test_it_answers_about_the_example(session, question, answer):
+    assert session.ask(question).text == answer
+
+
+@pytest.mark.parametrize("thing", plan_film("test", 0, SCENE).scene.things, ids=lambda t: t.phrase)
+def test_the_peak_is_on_the_thing_asked_for(session, thing):
+    scene = plan_film("test", 0, SCENE).scene
+    relevance = session.relevance(f"where is the {thing.phrase}?").weights
+    moments = [(index + 0.5) / session.source.frame_count for index in session.source.indices]
+    _, owners = render(scene, moments, height=96, width=96)
+    coverage = patch_coverage(owners, len(scene.things), tuple(relevance.shape[1:]))
+    shown = coverage[scene.things.index(thing)] > 0
+    assert shown.reshape(-1)[int(relevance.argmax())]
+    assert relevance.numpy()[shown].sum() > 0.7
+
+
+def test_fewer_tokens_still_get_an_answer(session):
+    answer = session.ask("what colour is the ring?", pooling=PoolingChoice(max_tokens=32))
+    assert answer.token_count <= 32
+    assert answer.text == "green"
