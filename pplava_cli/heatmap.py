@@ -86,6 +86,7 @@ def heatmap(
     if not all(questions):
         raise UsageError("--compare needs a question, in quotes")
     _check_target(target)
+    sampling = sampling_from(context, clip)
     (one, *others) = group_inputs(paths, each=False)
     if others:
         raise UsageError("a heatmap is about one video, or about pictures alone")
@@ -94,7 +95,7 @@ def heatmap(
     session = opening.open_session(
         one.paths,
         opening.open_model(model, out),
-        sampling=sampling_from(context, clip),
+        sampling=sampling,
         reader=clip.reader.value,
         out=out,
     )

@@ -35,7 +35,7 @@ def check_question(names: Sequence[str], question: str) -> tuple[list[Path], str
     """Make sure that ``VIDEO… QUESTION`` is what was given; ``-`` reads the question from stdin.
 
     Raises:
-        UsageError: the question or the videos are missing, or the question is empty.
+        UsageError: the question or the videos are missing, or the question is empty or no text.
     """
     if os.path.exists(question):
         raise UsageError(
@@ -51,8 +51,11 @@ def check_question(names: Sequence[str], question: str) -> tuple[list[Path], str
             "put the question last, in quotes"
         )
     paths = check_videos(names)
-    if question == "-":
-        question = sys.stdin.read()
+    try:
+        question = sys.stdin.read() if question == "-" else question
+        question.encode()  # bytes that are no text arrive as lone surrogates
+    except UnicodeError:
+        raise UsageError("the question is not text in UTF-8: type it, or convert it") from None
     if not question.strip():
         raise UsageError("the question is empty: put it last, in quotes, or pipe it in with -")
     return paths, question.strip()

@@ -35,7 +35,7 @@ def new_folder(folder: Path, *, made_by: Callable[[Path], bool], replace: bool) 
     target = Path(os.path.realpath(folder))
     _check_free(folder, target, made_by=made_by, replace=replace)
     mark = f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.with_name(f".{target.name[:80]}{mark}")
+    temporary = target.with_name(f".{target.name[:40]}{mark}")
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pplava_cli.options import ClipOptions, GenerationOptions, PoolingOptions
+from pplava_cli.options import ClipOptions, GenerationOptions, PoolingOptions, Weighting
 from pplava_core.errors import UsageError
 from pplava_core.types import Sampling
 from pplava_core.window import Window
@@ -100,10 +100,14 @@ def pooling_from(context: typer.Context, options: PoolingOptions) -> PoolingWish
     kernel, tokens = _nearer(context, kernel=options.kernel, tokens=options.tokens)
     if options.stride is not None and options.kernel is None:
         raise UsageError("--stride needs --kernel: say which window should take the steps")
+    weighting = options.weighting
+    if weighting is Weighting.none:  # passes every patch, so it is another word for no window
+        kernel, weighting = _nearer(context, kernel=kernel, weighting=weighting)
+        tokens, weighting = _nearer(context, tokens=tokens, weighting=weighting)
     return PoolingWishes(
         window=None if kernel is None else Window.parse(kernel, options.stride),
         max_tokens=tokens,
-        weighting=None if options.weighting is None else options.weighting.value,
+        weighting=None if weighting is None else weighting.value,
     )
 
 
@@ -111,18 +115,20 @@ def sampling_from(context: typer.Context, clip: ClipOptions) -> Sampling:
     """Turn the clip options into a sampling.
 
     Raises:
-        UsageError: a number of frames and a rate were asked for in the same place, or a
-            time is malformed.
+        UsageError: a number of frames and a rate were asked for in the same place, a time
+            is malformed, or the range is empty for any film.
     """
-    from pplava_core.media import parse_seconds
+    from pplava_core.media import check_sampling, parse_seconds
 
     num_frames, fps = _nearer(context, num_frames=clip.num_frames, fps=clip.fps)
-    return Sampling(
+    sampling = Sampling(
         num_frames=num_frames,
         fps=fps,
         start_seconds=None if clip.start is None else parse_seconds(clip.start),
         stop_seconds=None if clip.stop is None else parse_seconds(clip.stop),
     )
+    check_sampling(sampling)
+    return sampling
 
 
 def _nearer(context: typer.Context, **values: Any) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise UsageError(f"{path} is not a regular file, so it cannot be replaced: choose a name")
     mark = f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = target.with_name(f".{target.stem[:80]}{mark}{target.suffix}")
+    temporary = target.with_name(f".{target.stem[:40]}{mark}{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)

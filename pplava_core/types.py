@@ -7,8 +7,8 @@ Only `PatchGrid` is independent of the question, so only it is cached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,4 +151,3 @@ class Answer:
     weighting: str
     timings: Timings
     stopped: Literal["end", "length", "interrupted"] = "end"
-    extra: dict[str, Any] = field(default_factory=dict)

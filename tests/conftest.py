@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("pplava", deadline=None)
+settings.load_profile("pplava")
 
 
 @pytest.fixture(autouse=True)

@@ -100,12 +100,16 @@ def test_missing_model_is_four(run_pplava, make_files, fakes):
         (["what is there?"], "the video is missing"),
         (["{film}", ""], "the question is empty"),
         (["{film}", "  "], "the question is empty"),
+        (["{film}", "how \udcff many"], "the question is not text"),
         (["-", "what?"], "a video cannot come from stdin"),
         ([], "Missing argument 'QUESTION'"),
         (["{film}", "what?", "--kernel", "2,3"], "2,3"),
         (["{film}", "what?", "--stride", "2,3,3"], "--stride needs --kernel"),
         (["{film}", "what?", "--frames", "4", "--fps", "1"], "exclude each other"),
         (["{film}", "what?", "--kernel", "2,2,2", "--tokens", "9"], "exclude each other"),
+        (["{film}", "what?", "--kernel", "2,2,2", "--weighting", "none"], "exclude each other"),
+        (["{film}", "what?", "--tokens", "9", "--weighting", "none"], "exclude each other"),
+        (["{film}", "what?", "--from", "5", "--to", "3"], "empty"),
         (["{film}", "what?", "--from", "1:xx"], "1:xx"),
         (["{film}", "what?", "--frames", "0"], "--frames"),
         (["{film}", "what?", "--weighting", "best"], "--weighting"),
@@ -125,6 +129,14 @@ def test_question_from_stdin(run_pplava, make_files, fakes, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("what moves?\n"))
     run = run_pplava("ask", *make_files("a.mp4"), "-", "--quiet")
     assert run.stdout == "what moves? [a.mp4]\n"
+
+
+def test_bytes_on_stdin_that_are_no_text(run_pplava, make_files, fakes, monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO(b"how \xff many"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    run = run_pplava("ask", *make_files("a.mp4"), "-")
+    assert (run.code, run.stdout) == (2, "")
+    assert "the question is not text" in run.stderr
 
 
 def test_options_reach_the_session(run_pplava, make_files, fakes):

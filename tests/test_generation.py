@@ -103,7 +103,8 @@ def test_temperature_spreads_the_draws():
     assert set(cold) == {0}
     assert 100 < warm.count(0) < 155  # e² / (e² + e + 1 + 1/e) is 0.644
     assert hot.count(0) < 80
-    assert set(written(llm, temperature=0.0, max_new_tokens=5, seed=7)) == {0}
+    for least in (0.0, 5e-324, 1e-40, 1e-6):
+        assert set(written(llm, temperature=least, max_new_tokens=5, seed=7)) == {0}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,8 @@ def test_temperature_spreads_the_draws():
         {"temperature": -0.1},
         {"temperature": float("nan")},
         {"temperature": float("inf")},
+        {"seed": -1},
+        {"seed": 2**64},
     ],
 )
 def test_senseless_settings_are_refused(values):

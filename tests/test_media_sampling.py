@@ -196,6 +196,13 @@ def test_other_texts_are_no_times(text):
         parse_seconds(text)
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_time_beyond_all_numbers_is_refused_as_a_range(digits):
+    far = parse_seconds("9" * digits + ":00:00")
+    with pytest.raises(UsageError, match="0 or more"):
+        check_sampling(Sampling(start_seconds=far))
+
+
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 9))
 def test_a_time_is_read_back(hours, minutes, seconds, tenths):
     text = f"{hours}:{minutes:02}:{seconds:02}.{tenths}"

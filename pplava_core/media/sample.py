@@ -38,10 +38,12 @@ def parse_seconds(text: str) -> float:
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a time; write seconds, mm:ss or h:mm:ss.s")
-    hours, minutes, seconds = match.groups()
-    if (hours is not None and int(minutes) >= 60) or (minutes is not None and float(seconds) >= 60):
+    has_hours, has_minutes = match[1] is not None, match[2] is not None
+    # floats, since a whole number of hundreds of digits could not be added to one
+    hours, minutes, seconds = (float(group or 0) for group in match.groups())
+    if (has_hours and minutes >= 60) or (has_minutes and seconds >= 60):
         raise UsageError(f"{text!r} is not a time: after a colon comes a number below 60")
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def check_sampling(sampling: Sampling) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _UNFINISHED = "\ufffd"
+_LEAST_TEMPERATURE = 1e-6
+"Below this the likeliest token wins every draw, and float32 would overflow."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class Generation:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}: ask for at least 1")
         if not 0.0 <= self.temperature < float("inf"):
             raise UsageError(f"temperature is {self.temperature}: it must be 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed is {self.seed}: it must be from 0 to {2**63 - 1}")
 
 
 @torch.inference_mode()
@@ -88,7 +92,7 @@ class TextPieces:
 
 
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
-    if temperature == 0.0:
+    if temperature < _LEAST_TEMPERATURE:
         return int(logits.argmax())
     shares = (logits / temperature).softmax(-1)
     return int(torch.multinomial(shares, 1, generator=generator))
