@@ -194,6 +194,7 @@ def test_an_unknown_backbone(folder):
         {"num_frames": "many"},
         {"weighting": "guess"},
         {"projector_order": "never"},
+        {"projector_order": "project_first"},
         {"tower": []},
         {"tower": {}},
         {"llm": []},

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import Projector
 from pplava_core.window import Size, Window
@@ -165,5 +166,11 @@ class NanoParts(nn.Module):
 
 
 def build(config: VideoLMConfig) -> NanoParts:
-    """Build nano's untrained parts."""
+    """Build nano's untrained parts.
+
+    Raises:
+        ModelError: the config asks for another order than pooling before projecting.
+    """
+    if config.projector_order != "pool_first":
+        raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
     return NanoParts(config)
