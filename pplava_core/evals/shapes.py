@@ -166,7 +166,8 @@ def _shown(item: Item, relevance: Relevance, indices: Sequence[int]) -> np.ndarr
     _, owners = render(item.film.scene, moments, height=_RENDERED_SIZE, width=_RENDERED_SIZE)
     rows, columns = relevance.weights.shape[1:]
     coverage = patch_coverage(owners, len(item.film.scene.things), (rows, columns))
-    return coverage[list(item.question.targets)].max(0) > 0
+    shown: np.ndarray = coverage[list(item.question.targets)].max(0) > 0
+    return shown
 
 
 def _plain(text: str) -> str:

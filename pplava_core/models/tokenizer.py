@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError
-from pplava_core.models.backbones.nano import ASSISTANT, END, USER
+from pplava_core.models.backbones.nano import ASSISTANT, USER
+from pplava_core.models.backbones.nano import END as END
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,14 +55,25 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
         raise ModelError(f"{path} is not a tokenizer: {error}") from error
-    lacking = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
-    if lacking:
-        raise ModelError(f"{path} lacks the token {lacking[0]}; it belongs to another model")
+    for token in SPECIAL_TOKENS:
+        special_id(tokenizer, token)
     return tokenizer
+
+
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of one of `SPECIAL_TOKENS`.
+
+    Raises:
+        ModelError: the tokenizer lacks it.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ModelError(f"the tokenizer lacks {token}; {FILE_NAME} belongs to another model")
+    return found
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
     """Return the ids of questions for the text tower: start, words, end, cut to fit."""
-    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    start, end = special_id(tokenizer, START), special_id(tokenizer, END)
     encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return [[start, *item.ids[: max_length - 2], end] for item in encoded]

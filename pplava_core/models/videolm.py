@@ -21,7 +21,7 @@ from pplava_core.models.dual_encoder import (
     PatchHeadSettings,
     TextTowerSettings,
 )
-from pplava_core.models.tokenizer import END, PAD, START, encode_texts
+from pplava_core.models.tokenizer import END, PAD, START, encode_texts, special_id
 from pplava_core.types import Clip, PatchGrid, VisualTokens
 from pplava_core.window import Size, Window
 
@@ -55,9 +55,9 @@ class VideoLM(nn.Module):
             TextTowerSettings(**config.aligner["text"]),
             PatchHeadSettings(**config.aligner["patches"]),
         )
-        self.llm = LlamaForCausalLM(LlamaConfig(**config.llm, attn_implementation="sdpa"))
+        self.llm = LlamaForCausalLM(LlamaConfig(**{**config.llm, "attn_implementation": "sdpa"}))
         self.pad_id, self.start_id, self.end_id = (
-            tokenizer.token_to_id(token) for token in (PAD, START, END)
+            special_id(tokenizer, token) for token in (PAD, START, END)
         )
 
     @property
@@ -147,7 +147,8 @@ class VideoLM(nn.Module):
             ShapeError: the window is larger than the grid.
         """
         weighting = weighting or self.config.weighting
-        grid_size: Size = tuple(features.shape[1:4])
+        frames, rows, columns = features.shape[1:4]
+        grid_size: Size = (frames, rows, columns)
         window = Window((1, 1, 1)) if weighting == "none" else window or self.config.window
         pooled = self._pooled(features, relevance, window, weighting)
         aligned = nn.functional.normalize(self.aligner.embed_patches(pooled), dim=-1)

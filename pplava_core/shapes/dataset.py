@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pplava_core.errors import InputError, UsageError
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.shapes.questions import TYPES, Question, ask
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import Scene, draw_scene, scene_seed
+from pplava_core.shapes.scene import Scene, all_apart, draw_scene, scene_seed
 
 QUESTIONS_NAME = "questions.jsonl"
 _USUAL = {"shorter": (120, 160, 240, 360), "fps": (8.0, 12.0, 15.0, 24.0, 25.0, 30.0)}
@@ -85,14 +86,18 @@ def choose_items(split: str, seed: int, question_count: int) -> list[Item]:
     Of each type every answer is taken in turn as long as the scenes have it, so that the
     best constant answer does badly.
     """
-    candidates: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
-    for number in range(max(round(question_count * _SCENES_PER_QUESTION), 40)):
+    quota = -(-question_count // len(TYPES))
+    fewest = max(round(question_count * _SCENES_PER_QUESTION), 40)
+    candidates: dict[str, dict[str, list[Item]]] = {name: defaultdict(list) for name in TYPES}
+    for number in count():
+        enough = all(sum(map(len, found.values())) >= quota for found in candidates.values())
+        if number >= fewest and enough:
+            break
         film = plan_film(split, seed, number)
         rng = np.random.default_rng([seed, number, 77])
         for question in ask(film.scene, rng, TYPES):
             answer = question.answer if question.type not in ("caption", "order") else ""
             candidates[question.type][answer].append(Item(film=film, question=question))
-    quota = -(-question_count // len(TYPES))
     chosen = [item for name in TYPES for item in _in_turn(candidates[name], quota)]
     return sorted(chosen, key=lambda item: (item.film.number, TYPES.index(item.question.type)))
 
@@ -104,7 +109,10 @@ def plan_film(split: str, seed: int, number: int) -> Film:
     unusual = bool(rng.random() < 1 / 3)
     choices = _UNUSUAL if unusual else _USUAL
     if unusual:
-        scene = dataclasses.replace(scene, aspect=float(rng.choice(choices["aspect"])))
+        # A narrow picture brings things together; only an aspect that hides none will do.
+        fitting = [aspect for aspect in choices["aspect"] if all_apart(scene.things, aspect)]
+        if fitting:
+            scene = dataclasses.replace(scene, aspect=float(rng.choice(fitting)))
     shorter = int(rng.choice(choices["shorter"]))
     height = shorter if scene.aspect >= 1 else 2 * round(shorter / scene.aspect / 2)
     width = 2 * round(shorter * scene.aspect / 2) if scene.aspect >= 1 else shorter

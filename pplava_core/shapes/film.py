@@ -56,7 +56,7 @@ def through_codec(frames: np.ndarray, *, crf: int) -> np.ndarray:
     buffer = io.BytesIO()
     encode_mp4(frames, buffer, fps=4.0, crf=crf, preset="ultrafast")
     buffer.seek(0)
-    with av.open(buffer) as container:
+    with av.open(buffer, "r") as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(decoded)
 

@@ -65,7 +65,8 @@ def patch_coverage(owners: np.ndarray, thing_count: int, grid: tuple[int, int]) 
     hits = owners[None] == np.arange(thing_count, dtype=np.int8)[:, None, None, None]
     sums = np.add.reduceat(np.add.reduceat(hits, rows, axis=2, dtype=np.int32), columns, axis=3)
     sizes = np.diff([*rows, owners.shape[1]])[:, None] * np.diff([*columns, owners.shape[2]])
-    return (sums / sizes).astype(np.float32)
+    shares: np.ndarray = (sums / sizes).astype(np.float32)
+    return shares
 
 
 def _paint(
@@ -95,20 +96,25 @@ def _sprite(kind: str, radius_y: int, radius_x: int) -> np.ndarray:
     x = (np.arange(step_x * _SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - step_x / 2
     inside = _inside(kind, (x / radius_x)[None, :], (y / radius_y)[:, None])
     cells = inside.reshape(step_y, _SUPERSAMPLING, step_x, _SUPERSAMPLING)
-    return cells.sum((1, 3), dtype=np.int32) * (256 // _SUPERSAMPLING**2)
+    coverage: np.ndarray = cells.sum((1, 3), dtype=np.int32) * (256 // _SUPERSAMPLING**2)
+    return coverage
 
 
 def _inside(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    inside: np.ndarray
     if kind == "circle":
-        return x * x + y * y <= 1.0
-    if kind == "ring":
+        inside = x * x + y * y <= 1.0
+    elif kind == "ring":
         squared = x * x + y * y
-        return (squared <= 1.0) & (squared >= 0.3)
-    if kind == "square":
-        return (np.abs(x) <= 0.84) & (np.abs(y) <= 0.84)
-    if kind == "cross":
-        return ((np.abs(x) <= 0.3) & (np.abs(y) <= 1.0)) | ((np.abs(y) <= 0.3) & (np.abs(x) <= 1.0))
-    return _inside_polygon(_STAR if kind == "star" else _TRIANGLE, x, y)
+        inside = (squared <= 1.0) & (squared >= 0.3)
+    elif kind == "square":
+        inside = (np.abs(x) <= 0.84) & (np.abs(y) <= 0.84)
+    elif kind == "cross":
+        thin_x, thin_y = np.abs(x) <= 0.3, np.abs(y) <= 0.3
+        inside = (thin_x & (np.abs(y) <= 1.0)) | (thin_y & (np.abs(x) <= 1.0))
+    else:
+        inside = _inside_polygon(_STAR if kind == "star" else _TRIANGLE, x, y)
+    return inside
 
 
 def _inside_polygon(
@@ -129,7 +135,7 @@ def _backdrop(rng: np.random.Generator, clutter: float, height: int, width: int)
     slope = rng.integers(-30, 31, 2)
     ramp_y = (np.arange(height, dtype=np.int32) * slope[0] // height)[:, None, None]
     ramp_x = (np.arange(width, dtype=np.int32) * slope[1] // width)[None, :, None]
-    picture = base.astype(np.int32) + ramp_y + ramp_x
+    picture: np.ndarray = base.astype(np.int32) + ramp_y + ramp_x
     cells = int(rng.integers(3, 14))
     swing = int(4 + 30 * clutter)
     coarse = rng.integers(-swing, swing + 1, (cells, cells)).astype(np.int16) + 128
@@ -137,7 +143,8 @@ def _backdrop(rng: np.random.Generator, clutter: float, height: int, width: int)
         (width, height), Image.Resampling.BILINEAR
     )
     picture += np.asarray(texture, np.int32)[..., None] - 128
-    return picture + _scribbles(rng, clutter, height, width)
+    picture += _scribbles(rng, clutter, height, width)
+    return picture
 
 
 def _scribbles(rng: np.random.Generator, clutter: float, height: int, width: int) -> np.ndarray:
@@ -148,4 +155,5 @@ def _scribbles(rng: np.random.Generator, clutter: float, height: int, width: int
         line = [(int(px * width), int(py * height)) for px, py in points]
         thickness = max(1, min(height, width) // 96)
         pen.line(line, fill=int(128 + rng.integers(-55, 56)), width=thickness)
-    return np.asarray(sheet, np.int32)[..., None] - 128
+    shades: np.ndarray = np.asarray(sheet, np.int32)[..., None] - 128
+    return shades

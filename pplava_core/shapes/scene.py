@@ -8,6 +8,7 @@ film, so that one scene can be filmed at any size, aspect ratio and frame rate.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -85,10 +86,7 @@ class Scene:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scene:
         """Make the scene that `to_dict` wrote down."""
-        things = tuple(
-            Thing(**{k: tuple(v) if isinstance(v, list | tuple) else v for k, v in thing.items()})
-            for thing in values["things"]
-        )
+        things = tuple(Thing(**_with_tuples(thing)) for thing in values["things"])
         return cls(**{**values, "things": things})
 
 
@@ -133,6 +131,11 @@ def draw_scene(seed: np.random.SeedSequence | int, *, all_still: bool = False) -
     )
 
 
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Undo what JSON does to tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
 def _palette(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
     size = len(names) if rng.random() < 0.5 else int(rng.integers(1, 4))
     return [names[i] for i in rng.permutation(len(names))[:size]]
@@ -147,7 +150,8 @@ def _draw_thing(
     largest: float,
 ) -> Thing:
     colour = colours[int(rng.integers(len(colours)))]
-    shade = tuple(int(c) for c in np.clip(COLOURS[colour] + rng.integers(-14, 15, 3), 0, 255))
+    shade = np.clip(COLOURS[colour] + rng.integers(-14, 15, 3), 0, 255)
+    red, green, blue = (int(channel) for channel in shade)
     radius = float(np.round(rng.uniform(SMALLEST_RADIUS, largest), 4))
     motion = MOTIONS[int(rng.integers(1, 5))] if rng.random() < moving_share else "still"
     appears, vanishes = 0.0, 1.0
@@ -161,7 +165,7 @@ def _draw_thing(
         kind=kinds[int(rng.integers(len(kinds)))],
         colour=colour,
         radius=radius,
-        shade=shade,
+        shade=(red, green, blue),
         motion=motion,
         start=start,
         stop=stop,
@@ -193,6 +197,11 @@ def _draw_path(
         )
     stop = (x + dx * travel, y + dy * travel)
     return (round(x, 4), round(y, 4)), (round(stop[0], 4), round(stop[1], 4))
+
+
+def all_apart(things: tuple[Thing, ...], aspect: float) -> bool:
+    """Whether no two things hide each other in a picture of this aspect ratio."""
+    return all(_apart(one, other, aspect) for one, other in combinations(things, 2))
 
 
 def _apart(one: Thing, other: Thing, aspect: float) -> bool:

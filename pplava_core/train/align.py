@@ -93,7 +93,7 @@ class AlignStage:
         patches = self._patches(batch.frames)
         texts = functional.normalize(self.model.embed_texts(batch.texts).float(), dim=-1)
         scale = self.model.aligner.logit_scale.exp().clamp(max=100.0)
-        if batch.targets is None:
+        if batch.targets is None or batch.patch_labels is None:
             contrast = contrastive_loss(patches, texts, batch.clip_of, scale)
             return contrast, {"contrast": contrast.item()}
         grounding = grounding_loss(patches, texts, batch.clip_of, batch.targets, scale)
@@ -107,7 +107,7 @@ class AlignStage:
         for number in range(12):
             batch = self.batch(number, "validation").to(self.model.device)
             patches = self._patches(batch.frames)
-            if batch.targets is None:
+            if batch.targets is None or batch.patch_labels is None:
                 return {"contrast": self.loss(batch)[0].item()}
             texts = functional.normalize(self.model.embed_texts(batch.texts).float(), dim=-1)
             scale = self.model.aligner.logit_scale.exp().clamp(max=100.0)
@@ -134,7 +134,7 @@ class AlignStage:
         names = functional.normalize(
             self.model.embed_texts([*PAIRS, *COLOURS, *KINDS]).float(), dim=-1
         )
-        pair, colour, kind = names.split([len(PAIRS), len(COLOURS), len(KINDS)])
+        pair, colour, kind = torch.split(names, [len(PAIRS), len(COLOURS), len(KINDS)])
         return (
             functional.cross_entropy(scale * found @ pair.T, label)
             + functional.cross_entropy(scale * found @ colour.T, label // len(KINDS))

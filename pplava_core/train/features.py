@@ -116,7 +116,8 @@ def sampled_moments(rng: np.random.Generator, frames: int) -> list[float]:
     """Return fractions of a film near those at which a file's frames are taken."""
     shift = rng.uniform(-0.3, 0.3) + rng.uniform(-0.1, 0.1, frames)
     moments = (np.arange(frames) + 0.5 + shift) / frames
-    return np.clip(moments, 0.0, 0.999).tolist()
+    clipped: list[float] = np.clip(moments, 0.0, 0.999).tolist()
+    return clipped
 
 
 def _key(recipe: Recipe, model: VideoLM) -> str:

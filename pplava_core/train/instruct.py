@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +161,9 @@ class InstructStage:
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         states = model.llm.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         before = 1 + tokens.shape[1]
-        row_numbers, places, labels = [], [], []
+        row_numbers: list[int] = []
+        places: list[int] = []
+        labels: list[int] = []
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             start = before + len(prompt) - 1
             row_numbers += [number] * len(answer)
@@ -173,7 +176,9 @@ class InstructStage:
     def _visual_tokens(self, batch: InstructBatch) -> Tensor:
         pooled = self._pooled(batch)
         aligned = functional.normalize(self.model.aligner.embed_patches(pooled), dim=-1)
-        return self.model.parts.project(pooled, aligned, batch.features.shape[1:4], batch.window)
+        grid_size = batch.features.shape[1:4]
+        tokens: Tensor = self.model.parts.project(pooled, aligned, grid_size, batch.window)
+        return tokens
 
     def _pooled(self, batch: InstructBatch) -> Tensor:
         model = self.model
@@ -187,7 +192,7 @@ class InstructStage:
         relevance = (cosines * model.aligner.logit_scale.exp()).softmax(-1)
         return pooling.pool(
             features[clip_of],
-            relevance.unflatten(1, features.shape[1:4]),
+            relevance.reshape(-1, *features.shape[1:4]),
             window=batch.window,
             weighting=model.config.weighting,
             temperature=model.config.pooling_temperature,
@@ -251,7 +256,8 @@ class InstructStage:
     def _seed_words(self) -> None:
         """Start the words for colours and shapes where the text tower has them."""
         model = self.model
-        table = model.llm.get_input_embeddings().weight
+        embedding: Any = model.llm.get_input_embeddings()
+        table = embedding.weight
         table.mul_(_EMBEDDING_SPREAD / table.std())
         words = [*COLOURS, *KINDS]
         meanings = functional.normalize(model.embed_texts(words).float(), dim=-1)

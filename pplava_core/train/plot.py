@@ -30,4 +30,4 @@ def plot_curve(log: Path, target: Path) -> None:
     for axis in (loss_axis, score_axis):
         axis.grid(alpha=0.3)
     with replacing(target) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+        FigureCanvasAgg(figure).print_png(temporary)  # type: ignore[no-untyped-call]

@@ -160,7 +160,7 @@ def _build(kind: type[T], values: dict[str, Any], where: str) -> T:
     made = {}
     for name, value in values.items():
         hint = hints[name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
                 raise RecipeError(f"{where}: {name} must be a table")
             made[name] = _build(hint, value, f"{where} [{name}]")

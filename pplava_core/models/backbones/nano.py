@@ -43,16 +43,17 @@ class NanoTower(nn.Module):
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.GELU()]
         self.stem = nn.Sequential(*layers)
         settings = {**vision, "num_channels": width, "patch_size": 1}
-        self.vision = CLIPVisionModel(CLIPVisionConfig(**settings, attn_implementation="sdpa"))
+        settings["attn_implementation"] = "sdpa"
+        self.vision = CLIPVisionModel(CLIPVisionConfig(**settings))
         # The aligner brings the post-layernorm; the tower's own would never be used.
-        self.vision.post_layernorm = nn.Identity()
+        self.vision.post_layernorm = nn.Identity()  # type: ignore[assignment]
         self.rows = int(settings["image_size"])
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
-        scaled = pictures.to(self.stem[0].weight.dtype) / 127.5 - 1.0
-        states = self.vision(pixel_values=self.stem(scaled)).last_hidden_state[:, 1:]
-        return states.unflatten(1, (self.rows, self.rows))
+        scaled = pictures.to(next(self.stem.parameters()).dtype) / 127.5 - 1.0
+        states: Tensor = self.vision(pixel_values=self.stem(scaled)).last_hidden_state[:, 1:]
+        return states.reshape(len(states), self.rows, self.rows, -1)
 
 
 class TokenPlaces(nn.Module):
@@ -93,6 +94,9 @@ class FeatureScale(nn.Module):
     `literal` pooling leaves a few windows tens of times above the rest. Beyond 1 the
     inverse hyperbolic sine grows like a logarithm, so that magnitude is still told apart.
     """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -162,7 +166,8 @@ class NanoParts(nn.Module):
         """
         tokens = self.projector(self.scale(pooled))
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
-        return (self.norm(tokens) + self.places(grid_size, window)).flatten(1, 3)
+        placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
+        return placed.flatten(1, 3)
 
 
 def build(config: VideoLMConfig) -> NanoParts:
