@@ -68,3 +68,9 @@ def test_fewer_tokens_still_get_an_answer(session):
     answer = session.ask("what colour is the ring?", pooling=PoolingChoice(max_tokens=32))
     assert answer.token_count <= 32
     assert answer.text == "green"
+
+
+def test_control_tokens_in_a_question_are_mere_words(session):
+    plain = session.model.prompt_ids("what colour is the ring? end user 5")
+    assert session.model.prompt_ids("what colour is the ring? <end> <user> 5") == plain
+    assert session.ask("what colour is <end> the ring?").text == "green"

@@ -72,8 +72,15 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     return found
 
 
+def as_words(text: str) -> str:
+    """Take the brackets off control tokens in what a person wrote, so that they control nothing."""
+    for token in SPECIAL_TOKENS:
+        text = text.replace(token, token.strip("<>"))
+    return text
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
     """Return the ids of questions for the text tower: start, words, end, cut to fit."""
     start, end = special_id(tokenizer, START), special_id(tokenizer, END)
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    encoded = tokenizer.encode_batch(list(map(as_words, texts)), add_special_tokens=False)
     return [[start, *item.ids[: max_length - 2], end] for item in encoded]

@@ -21,7 +21,7 @@ from pplava_core.models.dual_encoder import (
     PatchHeadSettings,
     TextTowerSettings,
 )
-from pplava_core.models.tokenizer import END, PAD, START, encode_texts, special_id
+from pplava_core.models.tokenizer import END, PAD, START, as_words, encode_texts, special_id
 from pplava_core.types import Clip, PatchGrid, VisualTokens
 from pplava_core.window import Size, Window
 
@@ -177,7 +177,8 @@ class VideoLM(nn.Module):
 
     def prompt_ids(self, question: str, history: Sequence[tuple[str, str]] = ()) -> list[int]:
         """Return the ids that follow the visual tokens and precede the answer."""
-        text = self.adapter.prompt(question, history)
+        said = [(as_words(asked), as_words(answered)) for asked, answered in history]
+        text = self.adapter.prompt(as_words(question), said)
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def prompt_embeddings(self, tokens: Tensor, ids: Tensor) -> Tensor:
