@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -364,6 +365,16 @@ def test_killed_while_the_new_state_took_the_old_ones_place(tmp_path, whole_log,
         (state / "random_states_0.pkl").write_bytes(b"left over")
     assert resumed_log(run) == whole_log
     assert not (run / "state.new").exists()
+
+
+def test_no_process_outlives_a_run(tmp_path):
+    resumed_log(tmp_path / "whole")
+    assert multiprocessing.active_children() == []
+    killed_line(tmp_path / "killed")
+    assert multiprocessing.active_children() == []
+    with pytest.raises(RecipeError):
+        loop.train(LineStage(damage=3), line_recipe(tmp_path / "broken"))
+    assert multiprocessing.active_children() == []
 
 
 def test_a_precision_that_cannot_be_had_is_one_line(tmp_path):

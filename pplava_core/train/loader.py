@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import torch
@@ -11,11 +11,12 @@ import torch
 from pplava_core.errors import PplavaError
 
 
-def forked_loader(dataset: torch.utils.data.IterableDataset[Any]) -> Iterator[Any]:
+def forked_loader(dataset: torch.utils.data.IterableDataset[Any]) -> Generator[Any, None, None]:
     """Return what a dataset yields, unchanged and in order, made by another process.
 
     Only a forked process sees large arrays without a copy of them; where there is no fork
     the data are made in this process. An error of this package arrives as it was raised.
+    Close it when no more is wanted.
     """
     forks = "fork" in multiprocessing.get_all_start_methods()
     loader = torch.utils.data.DataLoader(
@@ -29,11 +30,15 @@ def forked_loader(dataset: torch.utils.data.IterableDataset[Any]) -> Iterator[An
     return _raised(iter(loader))
 
 
-def _raised(items: Iterator[Any]) -> Iterator[Any]:
-    for item in items:
-        if isinstance(item, PplavaError):
-            raise item
-        yield item
+def _raised(items: Iterator[Any]) -> Generator[Any, None, None]:
+    try:
+        for item in items:
+            if isinstance(item, PplavaError):
+                raise item
+            yield item
+    finally:
+        # Ends the process now; the garbage collector would wait for it in vain, for seconds.
+        del items
 
 
 class _ErrorsAsItems(torch.utils.data.IterableDataset):  # type: ignore[type-arg]

@@ -11,7 +11,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,19 +56,11 @@ def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None
         report: called with the step and its numbers whenever they are logged.
 
     Raises:
-        RecipeError: the run's folder holds another recipe's state.
+        RecipeError: the run's folder holds another recipe's state, the precision cannot be
+            had on this machine, or the loss is no number any more.
     """
-    from accelerate import Accelerator
-
     folder = Path(recipe.output)
-    try:
-        # A step of ours is a step of the schedule, however many processes share it.
-        accelerator = Accelerator(
-            mixed_precision=recipe.precision, step_scheduler_with_optimizer=False
-        )
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"precision {recipe.precision!r} cannot be had here: {reason}") from error
+    accelerator = _accelerator(recipe.precision)
     optimiser = build_optimiser(stage, recipe.optimiser)
     schedule = build_schedule(optimiser, recipe)
     stage.model.to(accelerator.device)
@@ -76,24 +69,35 @@ def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None
     accelerator.register_for_checkpointing(_ModelState(stage))
     done = _resume(accelerator, folder, recipe)
     started, logged_step = time.monotonic(), done
-    batches = _batches(stage, recipe, accelerator, done)
-    for step in range(done, recipe.steps):
-        numbers = _one_step(stage, recipe, accelerator, optimiser, schedule, step, batches)
-        done = step + 1
-        last = done == recipe.steps
-        if done % recipe.log_every == 0 or last:
-            seconds = time.monotonic() - started
-            numbers["steps_per_second"] = (done - logged_step) / max(seconds, 1e-9)
-            started, logged_step = time.monotonic(), done
-            _log(accelerator, folder, done, numbers, report)
-        if done % recipe.evaluate_every == 0 or last:
-            _log(accelerator, folder, done, _evaluate(stage, accelerator), report)
-        if done % recipe.save_every == 0 or last:
-            _save_state(accelerator, folder, recipe, done)
+    with closing(_batches(stage, recipe, accelerator, done)) as batches:
+        for step in range(done, recipe.steps):
+            numbers = _one_step(stage, recipe, accelerator, optimiser, schedule, step, batches)
+            done = step + 1
+            last = done == recipe.steps
+            if done % recipe.log_every == 0 or last:
+                seconds = time.monotonic() - started
+                numbers["steps_per_second"] = (done - logged_step) / max(seconds, 1e-9)
+                started, logged_step = time.monotonic(), done
+                _log(accelerator, folder, done, numbers, report)
+            if done % recipe.evaluate_every == 0 or last:
+                _log(accelerator, folder, done, _evaluate(stage, accelerator), report)
+            if done % recipe.save_every == 0 or last:
+                _save_state(accelerator, folder, recipe, done)
     if accelerator.is_main_process:
         from pplava_core.train.plot import plot_curve
 
         plot_curve(folder / LOG_NAME, folder / PLOT_NAME)
+
+
+def _accelerator(precision: str) -> Any:
+    from accelerate import Accelerator
+
+    try:
+        # A step of ours is a step of the schedule, however many processes share it.
+        return Accelerator(mixed_precision=precision, step_scheduler_with_optimizer=False)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"precision {precision!r} cannot be had here: {reason}") from error
 
 
 def trained_parameters(stage: Stage) -> list[tuple[str, nn.Parameter]]:
@@ -149,7 +153,9 @@ class _Numbered(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
         return (self.stage.batch(number) for number in self.numbers)
 
 
-def _batches(stage: Stage, recipe: Recipe, accelerator: Any, done: int) -> Iterator[Any]:
+def _batches(
+    stage: Stage, recipe: Recipe, accelerator: Any, done: int
+) -> Generator[Any, None, None]:
     """Yield this process's batches from step `done` on, made ahead by a process of their own."""
     parts, processes = recipe.optimiser.accumulation, accelerator.num_processes
     first, last = done * parts * processes, recipe.steps * parts * processes
