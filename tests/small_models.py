@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from pplava_core.models.checkpoint import build_model
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.tokenizer import train_tokenizer
 from pplava_core.models.videolm import VideoLM
+from pplava_core.shapes import dataset
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.shapes.questions import TYPES, ask
 from pplava_core.shapes.scene import draw_scene
@@ -108,6 +110,13 @@ def write_clip(path: Path, *, seed: int = 0, num_frames: int = 12, fps: float = 
     frames = noise + np.linspace(0, 120, num_frames)[:, None, None, None]
     encode_mp4(frames.astype(np.uint8), path, fps=fps)
     return path
+
+
+def plan_small_films(patch: pytest.MonkeyPatch) -> None:
+    """Let datasets have films so small that a test can render them."""
+    patch.setattr(dataset, "_USUAL", {"shorter": (48,), "fps": (4.0,)})
+    unusual = {"shorter": (32,), "fps": (5.0,), "aspect": (0.5, 2.0)}
+    patch.setattr(dataset, "_UNUSUAL", unusual)
 
 
 def write_recipe(path: Path, *, drop: tuple[str, ...] = (), **tables: Any) -> Path:

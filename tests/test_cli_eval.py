@@ -6,13 +6,12 @@ import json
 import re
 
 import pytest
-from small_models import small_model
+from small_models import plan_small_films, small_model
 
 from pplava_cli import opening
 from pplava_core.evals import shapes as benchmark
 from pplava_core.models.checkpoint import save_model
 from pplava_core.session import Generation, PoolingChoice
-from pplava_core.shapes import dataset
 from pplava_core.shapes.dataset import write_dataset
 
 
@@ -24,9 +23,7 @@ def few_tokens(*, max_new_tokens):
 @pytest.fixture(scope="module", autouse=True)
 def small_films():
     patch = pytest.MonkeyPatch()
-    patch.setattr(dataset, "_USUAL", {"shorter": (48,), "fps": (4.0,)})
-    unusual = {"shorter": (32,), "fps": (5.0,), "aspect": (0.5, 2.0)}
-    patch.setattr(dataset, "_UNUSUAL", unusual)
+    plan_small_films(patch)
     patch.setattr(benchmark, "Generation", few_tokens)
     yield
     patch.undo()

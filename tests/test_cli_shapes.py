@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from small_models import plan_small_films
 
 from pplava_core.shapes import dataset
 
 
 @pytest.fixture(autouse=True)
 def small_films(monkeypatch):
-    monkeypatch.setattr(dataset, "_USUAL", {"shorter": (48,), "fps": (4.0,)})
-    unusual = {"shorter": (32,), "fps": (5.0,), "aspect": (0.5, 2.0)}
-    monkeypatch.setattr(dataset, "_UNUSUAL", unusual)
+    plan_small_films(monkeypatch)
 
 
 def lines_of(folder):
@@ -32,7 +31,12 @@ def test_a_folder_is_rendered_and_named(run_pplava, tmp_path):
         assert {"type", "text", "answer", "film"} <= set(line)
 
 
-def test_json_tells_folder_and_number(run_pplava, tmp_path):
+def write_nothing(film, path):
+    path.write_bytes(b"film")
+
+
+def test_json_tells_folder_and_number(run_pplava, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "write_film", write_nothing)
     folder = tmp_path / "films"
     run = run_pplava("shapes", "render", folder, "--questions", "1", "--workers", "1", "--json")
     record = json.loads(run.stdout)
@@ -41,7 +45,8 @@ def test_json_tells_folder_and_number(run_pplava, tmp_path):
     assert record["questions"] == len(lines_of(folder))
 
 
-def test_seed_and_split_choose_the_scenes(run_pplava, tmp_path):
+def test_seed_and_split_choose_the_scenes(run_pplava, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "write_film", write_nothing)
     texts = []
     for name, options in (
         ("a", ["--seed", "2"]),

@@ -11,11 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_models import small_model
+from small_models import plan_small_films, small_model
 
 from pplava_core.evals import shapes as benchmark
 from pplava_core.evals.shapes import Scored, named_share, wilson_interval
-from pplava_core.shapes import dataset
 from pplava_core.shapes.dataset import choose_items, read_dataset, write_dataset
 from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render
@@ -25,9 +24,7 @@ from pplava_core.types import Relevance
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.setattr(dataset, "_USUAL", {"shorter": (48,), "fps": (4.0,)})
-    unusual = {"shorter": (32,), "fps": (5.0,), "aspect": (0.5, 2.0)}
-    patch.setattr(dataset, "_UNUSUAL", unusual)
+    plan_small_films(patch)
     folder = tmp_path_factory.mktemp("films") / "test"
     write_dataset(folder, split="test", seed=1, question_count=24, workers=1)
     patch.undo()
