@@ -1,0 +1,178 @@
+"""What a benchmark is: items from a folder, a prompt for each, a reading of the answer, tables.
+
+Everything that differs from benchmark to benchmark stands in one class a benchmark; how items
+are asked, kept, resumed and shown is the same for all and stands elsewhere. Knows no model
+and no benchmark by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+PROTOCOLS = ("official", "ppllava", "lmms")
+"Whose prompts, subtitles, extraction and scoring are followed where they differ."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkInfo:
+    """What is known of a benchmark without its data."""
+
+    name: str
+    "As it is typed: `videomme`."
+    title: str
+    "As papers write it: Video-MME."
+    question_counts: Mapping[str, int]
+    "By split."
+    video_count: int | None
+    size_gigabytes: float | None
+    "Of the download; None where nobody stated it."
+    licence: str
+    hub_id: str | None
+    "Dataset on the hub, where there is one."
+    metric: str
+    splits: tuple[str, ...]
+    "The first is the default."
+    judged: bool = False
+    "Whether a language model has to read the answers."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides a result beside the model and the data."""
+
+    protocol: str = "official"
+    split: str = ""
+    num_frames: int | None = None
+    "None leaves it to the benchmark."
+    max_new_tokens: int | None = None
+    subtitles: bool = False
+    strict: bool = False
+    "Score without the gifts of an official scorer."
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question about one video."""
+
+    id: str
+    "Unique within the benchmark."
+    video: Path | None
+    "A film or a folder of frames; None where the data folder has none."
+    video_id: str
+    question: str
+    options: tuple[str, ...] = ()
+    answer: Any = None
+    "Index of the right option, or the right words; None where labels are not public."
+    groups: Mapping[str, str] = field(default_factory=dict)
+    "Axis of the report to value, such as `duration` to `short`."
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    "What else the benchmark's own rules read; JSON values."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What the model is given beside the frames."""
+
+    query: str
+    guide: str
+    "Read by the aligner: it decides the pooling."
+    answer_prefix: str = ""
+    "The answer's first words, given and not written by the model."
+    system: str | None = None
+    source: str = "official"
+    "Who wrote this prompt: `official`, `ppllava`, `lmms` or `our choice`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """What a scorer reads out of an answer."""
+
+    value: Any
+    "Index of an option, words, or None."
+    how: Literal["read", "unextracted", "degenerate", "random"] = "read"
+    "`degenerate`: an official rule credits what says nothing; `random`: it draws lots."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model wrote about an item; one line of a predictions file."""
+
+    id: str
+    text: str = ""
+    error: str | None = None
+    "Why there is no answer: the video is missing or cannot be read. Counts as wrong."
+    details: Mapping[str, Any] = field(default_factory=dict)
+    "Frames, tokens, seconds; a judge's reply."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Accuracy, or a mean score, over some questions."""
+
+    name: str
+    count: int
+    value: float
+    low: float
+    high: float
+    "Ends of the 95 % interval."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows along one axis of a benchmark."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A benchmark's result in plain values."""
+
+    headline: str
+    "Name of the figure that papers quote."
+    value: float | None
+    "None where labels are not public."
+    tables: tuple[Table, ...]
+    counts: Mapping[str, int]
+    "Total, answered, unextracted, degenerate, random, errors."
+    notes: tuple[str, ...] = ()
+
+
+class Benchmark(ABC):
+    """One benchmark's own rules."""
+
+    info: BenchmarkInfo
+
+    @abstractmethod
+    def items(self, data: Path, settings: Settings) -> list[Item]:
+        """Read the questions of a data folder, in the published order.
+
+        Raises:
+            InputError: the folder is not in the published layout, or a row is malformed.
+        """
+
+    @abstractmethod
+    def num_frames(self, item: Item, settings: Settings) -> int:
+        """Return how many frames of the item's video are shown."""
+
+    @abstractmethod
+    def prompt(self, item: Item, settings: Settings, seconds: Sequence[float] = ()) -> Prompt:
+        """Word the item; ``seconds`` are the sampled frames' times, for subtitles."""
+
+    @abstractmethod
+    def extract(self, item: Item, text: str, settings: Settings) -> Extracted:
+        """Read the answer out of what the model wrote."""
+
+    @abstractmethod
+    def report(
+        self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
+    ) -> Report:
+        """Score every item; one without a prediction counts as the protocol says."""
