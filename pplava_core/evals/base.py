@@ -2,7 +2,7 @@
 
 Everything that differs from benchmark to benchmark stands in one class a benchmark; how items
 are asked, kept, resumed and shown is the same for all and stands elsewhere. Knows no model
-and no benchmark by name.
+and no benchmark by name. Rows with their intervals are made by `pplava_core.evals.tables`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pplava_core.errors import UsageError
+from pplava_core.types import Sampling
+
+DEFAULT_MAX_NEW_TOKENS = 200
+"What PPLLaVA's evaluation generates at most, in every benchmark."
 
 PROTOCOLS = ("official", "ppllava", "lmms")
 "Whose prompts, subtitles, extraction and scoring are followed where they differ."
@@ -176,3 +182,44 @@ class Benchmark(ABC):
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
     ) -> Report:
         """Score every item; one without a prediction counts as the protocol says."""
+
+    def sampling(self, item: Item, settings: Settings) -> Sampling:
+        """Say which frames of the item's video are taken; by default evenly over its range."""
+        return Sampling(
+            num_frames=self.num_frames(item, settings),
+            start_seconds=item.start_seconds,
+            stop_seconds=item.stop_seconds,
+        )
+
+    def max_new_tokens(self, item: Item, settings: Settings) -> int:
+        """Return how long an answer may be."""
+        return settings.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+
+    def points(self, item: Item, prediction: Prediction, settings: Settings) -> float | None:
+        """Return what one answer is worth, 0 to 1, or None where nobody can say yet.
+
+        What runs are compared by and what the running accuracy counts; by default whether
+        what was extracted is the item's answer.
+        """
+        if item.answer is None or self.info.judged:
+            return None
+        if prediction.error is not None:
+            return 0.0
+        return float(self.extract(item, prediction.text, settings).value == item.answer)
+
+    def read_results(self, path: Path, items: Sequence[Item]) -> dict[str, Prediction]:
+        """Read a file of answers in the format that the benchmark's own scorer reads.
+
+        Raises:
+            UsageError: the benchmark's authors have no such format.
+            InputError: the file is not in it.
+        """
+        raise UsageError(
+            f"{path}: {self.info.title} has no result format of its own; give a predictions.jsonl"
+        )
+
+    def submission(
+        self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
+    ) -> dict[str, str]:
+        """Return the files to hand in where labels are not public: name to contents."""
+        return {}

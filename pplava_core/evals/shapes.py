@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pplava_core.evals.tables import wilson_interval
 from pplava_core.session import Generation, PoolingChoice, Session
 from pplava_core.shapes.dataset import Item
 from pplava_core.shapes.questions import TYPES
@@ -123,17 +124,6 @@ def summary(scored: Sequence[Scored]) -> dict[str, Any]:
         "things_named_in_captions": float(np.mean(captions)) if captions else None,
         "relevance_on_the_thing": float(np.mean(masses)) if masses else None,
     }
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson's, which holds near 0 and 1)."""
-    if count == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share, weight = hits / count, z * z / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / count + weight / (4 * count)) / (1 + weight)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def named_share(answer: str, phrases: Iterable[str]) -> float:
