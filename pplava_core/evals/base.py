@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pplava_core.errors import UsageError
+from pplava_core.errors import InputError, UsageError
 from pplava_core.types import Sampling
 
 DEFAULT_MAX_NEW_TOKENS = 200
@@ -68,7 +68,8 @@ class Item:
     id: str
     "Unique within the benchmark."
     video: Path | None
-    "A film or a folder of frames; None where the data folder has none."
+    """A film or a folder of frames, perhaps inside a zip (`data/videos.zip/a.mp4`); None where
+    the data folder has none. `Benchmark.paths` says what to open."""
     video_id: str
     question: str
     options: tuple[str, ...] = ()
@@ -166,8 +167,8 @@ class Benchmark(ABC):
         """
 
     @abstractmethod
-    def num_frames(self, item: Item, settings: Settings) -> int:
-        """Return how many frames of the item's video are shown."""
+    def num_frames(self, item: Item, settings: Settings) -> int | None:
+        """Return how many frames of the item's video are shown; None leaves it to the model."""
 
     @abstractmethod
     def prompt(self, item: Item, settings: Settings, seconds: Sequence[float] = ()) -> Prompt:
@@ -182,6 +183,24 @@ class Benchmark(ABC):
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
     ) -> Report:
         """Score every item; one without a prediction counts as the protocol says."""
+
+    def paths(self, item: Item, settings: Settings) -> tuple[Path, ...]:
+        """Name the files to open; what lies inside a zip is unpacked into the cache first.
+
+        Returns:
+            One film or folder of frames, or several pictures in the order of time.
+
+        Raises:
+            InputError: the data folder has no video of the item, or it cannot be unpacked.
+        """
+        from pplava_core.evals.videos import unpacked
+
+        if item.video is None:
+            raise InputError(
+                f"{item.video_id}: the data folder has no such video; "
+                f"`pplava eval check {self.info.name} --data DIR` lists all that are missing"
+            )
+        return (unpacked(item.video),)
 
     def sampling(self, item: Item, settings: Settings) -> Sampling:
         """Say which frames of the item's video are taken; by default evenly over its range."""
