@@ -25,5 +25,9 @@ class ModelError(PplavaError):
     """A model is missing, damaged, or not what its folder says it is."""
 
 
+class OutputError(PplavaError, OSError):
+    """A result cannot be written: the disk is full, or the folder may not be written into."""
+
+
 class RecipeError(UsageError):
     """A training recipe is malformed or contradicts itself."""

@@ -147,6 +147,9 @@ class Report:
     "Name of the figure that papers quote."
     value: float | None
     "None where labels are not public."
+    low: float | None = None
+    high: float | None = None
+    "Ends of its 95 % interval, where it has one."
     tables: tuple[Table, ...]
     counts: Mapping[str, int]
     "Total, answered, unextracted, degenerate, random, errors."
