@@ -1,4 +1,4 @@
-"""Writing an answer token by token: draws, the end mark, pieces of text."""
+"""Writing an answer token by token: draws, the end mark, penalties."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from small_models import small_tokenizer
 
 from pplava_core.errors import UsageError
-from pplava_core.models.generation import Generation, TextPieces, generate_ids
+from pplava_core.models.generation import Generation, generate_ids
 
 END = 9
 
@@ -38,7 +35,9 @@ def one_hot(token_id, size=10):
 
 
 def written(llm, **values):
-    return list(generate_ids(llm, torch.zeros(1, 4, 3), settings=Generation(**values), end_id=END))
+    return list(
+        generate_ids(llm, torch.zeros(1, 4, 3), settings=Generation(**values), end_ids={END, 8})
+    )
 
 
 def test_the_likeliest_token_is_taken_until_the_end_mark():
@@ -60,7 +59,7 @@ def test_no_more_tokens_than_asked_for(count):
 
 def test_nothing_is_computed_that_nobody_waits_for():
     llm = Clockwork(one_hot(3))
-    ids = generate_ids(llm, torch.zeros(1, 4, 3), settings=Generation(), end_id=END)
+    ids = generate_ids(llm, torch.zeros(1, 4, 3), settings=Generation(), end_ids={END, 8})
     assert llm.read == []
     next(ids)
     next(ids)
@@ -72,7 +71,7 @@ def test_whoever_reads_is_not_in_inference_mode():
         Clockwork(one_hot(3)),
         torch.zeros(1, 4, 3),
         settings=Generation(max_new_tokens=2),
-        end_id=END,
+        end_ids=[END],
     ):
         assert not torch.is_inference_mode_enabled()
 
@@ -107,6 +106,48 @@ def test_temperature_spreads_the_draws():
         assert set(written(llm, temperature=least, max_new_tokens=5, seed=7)) == {0}
 
 
+def test_top_p_draws_from_the_likeliest_only():
+    llm = Clockwork([2.0, 1.0, 0.0, -1.0, -90.0, -90.0, -90.0, -90.0, -90.0, -90.0])
+    shares = {1.0: {0, 1, 2, 3}, 0.95: {0, 1, 2}, 0.8: {0, 1}, 0.6: {0}, 1e-9: {0}}
+    for top_p, tokens in shares.items():  # shares are 0.644, 0.237, 0.087, 0.032
+        drawn = written(llm, temperature=1.0, top_p=top_p, max_new_tokens=300)
+        assert set(drawn) == tokens
+
+
+def test_top_p_without_draws_changes_nothing():
+    assert written(Clockwork(one_hot(3), one_hot(END)), top_p=0.1) == [3]
+
+
+def test_a_penalty_makes_what_was_written_less_likely():
+    row = [3.0, 2.0, 1.9, -1.0, -3.0, -9.0, -9.0, -9.0, -9.0, -9.0]
+    assert written(Clockwork(row), max_new_tokens=5) == [0] * 5
+    # 3 / 1.4 > 2, so the first token is repeated, not more than that: no penalty counts twice
+    assert written(Clockwork(row), max_new_tokens=4, repetition_penalty=1.4) == [0] * 4
+    assert written(Clockwork(row), max_new_tokens=4, repetition_penalty=1.52) == [0, 1, 0, 0]
+    row[3], row[4] = -1.0, -1.2
+    assert written(Clockwork(row[3:5] * 5), max_new_tokens=3, repetition_penalty=1.5) == [0, 2, 4]
+
+
+def test_a_penalty_below_one_rewards():
+    rows = [[1.0, 0.0], [1.0, 1.5], [1.0, 1.5]]
+    assert written(Clockwork(*rows), max_new_tokens=3) == [0, 1, 1]
+    assert written(Clockwork(*rows), max_new_tokens=3, repetition_penalty=0.5) == [0, 0, 0]
+
+
+def test_an_answer_ends_when_the_caller_says_so():
+    asked = []
+
+    def ended(ids):
+        asked.append(list(ids))
+        return len(ids) == 2
+
+    llm = Clockwork(one_hot(3), one_hot(4), one_hot(5))
+    ids = generate_ids(llm, torch.zeros(1, 4, 3), settings=Generation(), end_ids=[END], ended=ended)
+    assert list(ids) == [3, 4]
+    assert asked == [[3], [3, 4]]
+    assert len(llm.read) == 2
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -117,67 +158,20 @@ def test_temperature_spreads_the_draws():
         {"temperature": float("inf")},
         {"seed": -1},
         {"seed": 2**64},
+        {"top_p": 0.0},
+        {"top_p": 1.01},
+        {"top_p": float("nan")},
+        {"beams": 0},
+        {"beams": 2, "temperature": 0.1},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": -1.0},
+        {"repetition_penalty": float("inf")},
+        {"repetition_penalty": float("nan")},
+        {"stop": ("",)},
+        {"stop": ("a", "")},
     ],
 )
 def test_senseless_settings_are_refused(values):
     with pytest.raises(UsageError) as caught:
         Generation(**values)
     assert "\n" not in str(caught.value)
-
-
-def pieces_of(text):
-    tokenizer = small_tokenizer()
-    pieces = TextPieces(tokenizer)
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    shown = [pieces.add(token_id) for token_id in ids]
-    return shown, pieces.finish(), pieces
-
-
-def test_pieces_add_up_to_the_text():
-    shown, rest, pieces = pieces_of("there are 3 objects: a red circle.")
-    assert "".join(shown) + rest == pieces.text == "there are 3 objects: a red circle."
-    assert rest == ""
-    assert len(pieces.ids) == len(shown)
-
-
-@pytest.mark.parametrize("text", ["né", "日本語", "a 🟥 b", "🇨🇭", "ø", "x日y"])
-def test_characters_of_several_tokens_come_out_whole(text):
-    shown, rest, pieces = pieces_of(text)
-    assert "\ufffd" not in "".join(shown)
-    assert "".join(shown) + rest == text
-    assert len(pieces.ids) > len([piece for piece in shown if piece])
-
-
-def test_a_character_that_never_ends_is_shown_at_the_end():
-    tokenizer = small_tokenizer()
-    ids = tokenizer.encode("ok 日", add_special_tokens=False).ids
-    pieces = TextPieces(tokenizer)
-    shown = [pieces.add(token_id) for token_id in ids[:-1]]
-    assert "".join(shown).strip() == "ok"
-    assert pieces.finish().strip() == "\ufffd"
-
-
-def test_special_tokens_are_not_text():
-    tokenizer = small_tokenizer()
-    pieces = TextPieces(tokenizer)
-    assert pieces.add(tokenizer.token_to_id("<user>")) == ""
-    assert pieces.add(tokenizer.encode("red", add_special_tokens=False).ids[-1]) != ""
-
-
-@settings(max_examples=60, deadline=None)
-@given(text=st.text(max_size=12))
-def test_whatever_is_written_comes_out_as_it_would_in_one_piece(text):
-    tokenizer = small_tokenizer()
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    pieces = TextPieces(tokenizer)
-    shown = "".join(pieces.add(token_id) for token_id in ids) + pieces.finish()
-    assert shown == tokenizer.decode(ids, skip_special_tokens=True).lstrip()
-
-
-@settings(max_examples=100, deadline=None)
-@given(ids=st.lists(st.integers(0, 319), max_size=14))
-def test_any_tokens_at_all_come_out_as_they_would_in_one_piece(ids):
-    tokenizer = small_tokenizer()
-    pieces = TextPieces(tokenizer)
-    shown = "".join(pieces.add(token_id) for token_id in ids) + pieces.finish()
-    assert shown == tokenizer.decode(ids, skip_special_tokens=True).lstrip()

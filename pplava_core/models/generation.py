@@ -1,24 +1,24 @@
-"""Writing an answer token by token. Knows prompts as embeddings, and no video.
+"""Writing an answer token by token. Knows prompts as embeddings, and neither video nor text.
 
 The loop is pulled by whoever reads the words, so that an answer can be stopped between
-two tokens and nothing is computed that nobody waits for.
+two tokens and nothing is computed that nobody waits for. Which token comes next is decided
+by transformers' own logits processors; a beam search is transformers' own too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pplava_core.errors import UsageError
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+Ended = Callable[[list[int]], bool]
+"Told the ids of an answer so far; true ends it there."
 
-_UNFINISHED = "\ufffd"
 _LEAST_TEMPERATURE = 1e-6
 "Below this the likeliest token wins every draw, and float32 would overflow."
 
@@ -28,71 +28,268 @@ class Generation:
     """How answers are written."""
 
     max_new_tokens: int = 128
+    "The longest answer."
     temperature: float = 0.0
     "0 takes the most likely token; above, tokens are drawn."
+    top_p: float = 1.0
+    "Draws are from the likeliest tokens that together have this probability."
     seed: int = 0
     "Decides the draws; the same seed gives the same answer on the same machine."
+    beams: int = 1
+    "Above 1, so many answers are pursued at once and the likeliest whole one wins."
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that the answer has already less likely. The prompt does not count:
+    it reaches the language model as embeddings."""
+    stop: tuple[str, ...] = ()
+    "Strings that end an answer; they are not part of it."
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}: ask for at least 1")
         if not 0.0 <= self.temperature < float("inf"):
             raise UsageError(f"temperature is {self.temperature}: it must be 0 or more")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UsageError(f"top_p is {self.top_p}: it must be above 0 and at most 1")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}: it must be from 0 to {2**63 - 1}")
+        if self.beams < 1:
+            raise UsageError(f"beams is {self.beams}: ask for at least 1")
+        if self.beams > 1 and self.temperature > 0.0:
+            raise UsageError(
+                f"{self.beams} beams and a temperature of {self.temperature} exclude each other: "
+                "a beam search draws nothing; give one of them"
+            )
+        if not 0.0 < self.repetition_penalty < float("inf"):
+            raise UsageError(
+                f"repetition_penalty is {self.repetition_penalty}: it must be above 0; 1 is none"
+            )
+        if not all(self.stop):
+            raise UsageError("a stop string is empty: it would end every answer at once")
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn, not chosen."""
+        return self.temperature >= _LEAST_TEMPERATURE
 
 
 @torch.inference_mode()
 def generate_ids(
-    llm: Any, embeddings: Tensor, *, settings: Generation, end_id: int
+    llm: Any,
+    embeddings: Tensor,
+    *,
+    settings: Generation,
+    end_ids: Collection[int],
+    ended: Ended | None = None,
 ) -> Iterator[int]:
     """Yield the ids of an answer, without the end mark.
 
+    With one beam an id is computed when it is asked for; with more, all of them come at once
+    when the search is over. ``settings.stop`` is text and so the caller's: see ``ended``.
+
     Args:
-        llm: a causal language model of transformers.
+        llm: a language model of transformers, with or without a vision tower beside it.
         embeddings: ``(1, L, D)``: the whole prompt.
-        settings: length and randomness.
-        end_id: stops the answer.
+        settings: length, randomness, beams, penalty.
+        end_ids: each of them stops the answer.
+        ended: asked after every token, of every beam; true ends the answer.
     """
-    generator = torch.Generator(embeddings.device).manual_seed(settings.seed)
-    cache, inputs = None, {"inputs_embeds": embeddings}
+    if settings.beams > 1:
+        yield from _search_beams(llm, embeddings, None, settings, end_ids, ended)[0]
+        return
+    writing = _Writing(llm, embeddings, None, settings)
+    ids: list[int] = []
     for _ in range(settings.max_new_tokens):
-        output = llm(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        chosen = _choose(output.logits[0, -1].float(), settings.temperature, generator)
-        if chosen == end_id:
+        chosen = writing.step()[0]
+        if chosen in end_ids:
             return
+        ids.append(chosen)
         yield chosen
-        cache = output.past_key_values
-        inputs = {"input_ids": torch.tensor([[chosen]], device=embeddings.device)}
+        if ended is not None and ended(ids):
+            return
 
 
-class TextPieces:
-    """Turns ids into text piece by piece; a character of several tokens comes out whole."""
+@torch.inference_mode()
+def generate_batch(
+    llm: Any,
+    embeddings: Sequence[Tensor],
+    *,
+    settings: Generation,
+    end_ids: Collection[int],
+    ended: Ended | None = None,
+) -> list[list[int]]:
+    """Write the answers to several prompts together, each as it would be written alone.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.ids: list[int] = []
-        self.text = ""
+    Shorter prompts are padded on the left and the padding is masked; every answer has its own
+    random numbers from the one seed, so that no answer depends on its neighbours.
 
-    def add(self, token_id: int) -> str:
-        """Take one more id and return the text it completes, perhaps none."""
-        self.ids.append(token_id)
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True).lstrip()
-        if text.endswith(_UNFINISHED):
-            return ""
-        return self._advance(text)
+    Args:
+        llm: as in `generate_ids`.
+        embeddings: one ``(L, D)`` a prompt; lengths may differ.
+        settings: as in `generate_ids`.
+        end_ids: as in `generate_ids`.
+        ended: as in `generate_ids`.
 
-    def finish(self) -> str:
-        """Return what was held back: the beginning of a character that never ended."""
-        return self._advance(self.tokenizer.decode(self.ids, skip_special_tokens=True).lstrip())
+    Returns:
+        The ids of each answer, without the end mark, in the order of the prompts.
+    """
+    if not embeddings:
+        return []
+    padded, mask = _pad_left(embeddings)
+    if settings.beams > 1:
+        return _search_beams(llm, padded, mask, settings, end_ids, ended)
+    writing = _Writing(llm, padded, mask, settings)
+    answers: list[list[int]] = [[] for _ in embeddings]
+    numbers = list(range(len(answers)))
+    for _ in range(settings.max_new_tokens):
+        chosen = writing.step()
+        going = [row for row, token_id in enumerate(chosen) if token_id not in end_ids]
+        for row in going:
+            answers[numbers[row]].append(chosen[row])
+        if ended is not None:
+            going = [row for row in going if not ended(answers[numbers[row]])]
+        if not going:
+            break
+        if len(going) < len(numbers):
+            writing.keep(going)
+            numbers = [numbers[row] for row in going]
+    return answers
 
-    def _advance(self, text: str) -> str:
-        piece, self.text = text[len(self.text) :], text
-        return piece
+
+class _Writing:
+    """Some answers being written in step, the language model's memory of them included.
+
+    Args:
+        llm: the language model.
+        embeddings: ``(B, L, D)``.
+        mask: ``(B, L)``, 0 where a prompt is padded on its left; None where none is.
+        settings: how tokens are chosen.
+    """
+
+    def __init__(
+        self, llm: Any, embeddings: Tensor, mask: Tensor | None, settings: Generation
+    ) -> None:
+        self._llm, self._settings, self._mask = llm, settings, mask
+        self._processors = _processors(settings)
+        self._generators = [
+            torch.Generator(embeddings.device).manual_seed(settings.seed) for _ in embeddings
+        ]
+        self._written = torch.empty(
+            (len(embeddings), 0), dtype=torch.long, device=embeddings.device
+        )
+        self._cache: Any = None
+        self._inputs: dict[str, Tensor] = {"inputs_embeds": embeddings}
+        if mask is not None:
+            self._inputs |= {
+                "attention_mask": mask,
+                "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+            }
+
+    def step(self) -> list[int]:
+        """Let the model read what is new and return the next id of every answer."""
+        output = self._llm(
+            **self._inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1
+        )
+        self._cache = output.past_key_values
+        scores = self._processors(self._written, output.logits[:, -1].float())
+        chosen = self._draw(scores) if self._settings.draws else scores.argmax(-1, keepdim=True)
+        self._written = torch.cat([self._written, chosen], dim=1)
+        self._inputs = {"input_ids": chosen}
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
+            positions = self._mask.sum(1, keepdim=True) - 1
+            self._inputs |= {"attention_mask": self._mask, "position_ids": positions}
+        return chosen[:, 0].tolist()
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these answers only."""
+        index = torch.tensor(rows, device=self._written.device)
+        self._cache.batch_select_indices(index)
+        self._inputs = {name: tensor[index] for name, tensor in self._inputs.items()}
+        self._written = self._written[index]
+        self._generators = [self._generators[row] for row in rows]
+        if self._mask is not None:
+            self._mask = self._mask[index]
+
+    def _draw(self, scores: Tensor) -> Tensor:
+        shares = scores.softmax(-1)
+        drawn = [
+            torch.multinomial(row, 1, generator=generator)
+            for row, generator in zip(shares, self._generators, strict=True)
+        ]
+        return torch.stack(drawn)
 
 
-def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
-    if temperature < _LEAST_TEMPERATURE:
-        return int(logits.argmax())
-    shares = (logits / temperature).softmax(-1)
-    return int(torch.multinomial(shares, 1, generator=generator))
+def _pad_left(embeddings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return ``(B, L, D)`` and the mask ``(B, L)`` of what is not padding."""
+    padded = torch.nn.utils.rnn.pad_sequence(
+        list(embeddings), batch_first=True, padding_side="left"
+    )
+    lengths = torch.tensor([len(one) for one in embeddings], device=padded.device)
+    places = torch.arange(padded.shape[1], device=padded.device)
+    return padded, (places >= padded.shape[1] - lengths[:, None]).long()
+
+
+def _processors(settings: Generation) -> Any:
+    """Return what turns logits into scores; the order is that of transformers."""
+    from transformers.generation import logits_process
+
+    processors = logits_process.LogitsProcessorList()
+    if settings.repetition_penalty != 1.0:
+        penalty = float(settings.repetition_penalty)
+        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(penalty))
+    if settings.draws:
+        temperature = float(settings.temperature)
+        processors.append(logits_process.TemperatureLogitsWarper(temperature))
+        if settings.top_p < 1.0:
+            processors.append(logits_process.TopPLogitsWarper(settings.top_p))
+    return processors
+
+
+def _search_beams(
+    llm: Any,
+    embeddings: Tensor,
+    mask: Tensor | None,
+    settings: Generation,
+    end_ids: Collection[int],
+    ended: Ended | None,
+) -> list[list[int]]:
+    """Return the likeliest answer of a beam search to every prompt, ``(B, L, D)``."""
+    import transformers
+
+    settings_of: Any = transformers.GenerationConfig
+    end = sorted(end_ids)
+    # what is not said here comes from the checkpoint's own file, which may ask for draws
+    config = settings_of(
+        max_new_tokens=settings.max_new_tokens,
+        num_beams=settings.beams,
+        repetition_penalty=1.0,  # generate's own takes padding before a prompt for words to skip
+        do_sample=False,
+        use_cache=True,
+        temperature=1.0,
+        top_k=50,
+        top_p=1.0,
+        length_penalty=1.0,
+        early_stopping=False,
+        num_return_sequences=1,
+        return_dict_in_generate=False,
+        eos_token_id=end,
+        pad_token_id=end[0],
+    )
+    if mask is None:
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+
+    def criterion(ids: Tensor, scores: Any, **more: Any) -> Tensor:
+        done = [ended is not None and ended(row) for row in ids.tolist()]
+        return torch.tensor(done, device=ids.device)
+
+    rows = llm.generate(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        generation_config=config,
+        logits_processor=_processors(settings),
+        stopping_criteria=[criterion],
+    ).tolist()
+    return [
+        row[: next((place for place, id in enumerate(row) if id in end_ids), len(row))]
+        for row in rows
+    ]
