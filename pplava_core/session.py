@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pplava_core import alignment, media
+from pplava_core import media
 from pplava_core.errors import UsageError
 from pplava_core.evidence import find_moments, picture_box_of, span_of
-from pplava_core.models.generation import Generation, TextPieces, generate_ids
+from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.text_pieces import TextPieces
+from pplava_core.models.videolm import UNGUIDED
 from pplava_core.types import (
     Answer,
     Clip,
@@ -29,6 +32,7 @@ from pplava_core.types import (
     Relevance,
     Sampling,
     Timings,
+    VisualTokens,
 )
 from pplava_core.window import Size, Window, window_for_budget
 
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-__all__ = ["AnswerStream", "Generation", "PoolingChoice", "Session", "Turn"]
+__all__ = ["AnswerStream", "Ask", "Generation", "PoolingChoice", "Session", "Turn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +70,26 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question, and all that is said around it."""
+
+    question: str
+    guide: str | None = None
+    "Text that decides the pooling; None is the question."
+    history: tuple[Turn, ...] = ()
+    "Earlier turns, the oldest first."
+    system: str | None = None
+    "Instructions before all else; None is the model's own habit."
+    answer_prefix: str = ""
+    "The answer's first words, given to the model and no part of what it wrote."
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Prompt:
     """A question made ready for the language model."""
 
     embeddings: Tensor
-    relevance: Relevance
+    evidence: tuple[Moment, ...]
     window: Window | None
     weighting: str
     token_count: int
@@ -148,7 +167,7 @@ class Session:
         started = time.perf_counter()
         clip = _decode(paths, model, sampling, reader, progress)
         decoded = time.perf_counter()
-        grid = model.encode(clip, progress)
+        grid = model.encode(_cut(clip, model), progress)
         timings = Timings(
             decode_seconds=decoded - started, encode_seconds=time.perf_counter() - decoded
         )
@@ -171,23 +190,33 @@ class Session:
         """Return the frames as the model saw them, decoding them again if they are gone."""
         if self._clip is None:
             frames = media.iterate_frames(self.source, pixels=self.model.config.pixels)
-            import numpy as np
-
             pictures = np.stack([picture for _, picture in frames])
             self._clip = Clip(frames=pictures, seconds=self.grid.seconds, source=self.source)
         return self._clip
 
-    @torch.inference_mode()
     def relevance(self, text: str) -> Relevance:
-        """Score every patch against a text (Eq. 1)."""
+        """Score every patch against a text (Eq. 1).
+
+        A single picture that the model cuts into tiles is shown by the tile that has all of
+        it: its weights are scaled to sum to 1.
+        """
+        weights = self._weights(text)
+        if self._is_cut:
+            whole = self.model.parts.whole_picture_tile
+            weights = weights[[whole]] / weights[whole].sum()
+        return Relevance(weights=weights, seconds=self.grid.seconds[: len(weights)], text=text)
+
+    @torch.inference_mode()
+    def _weights(self, text: str) -> Tensor:
+        """Return the relevance of every patch, tiles and all, on the CPU."""
+        features = self.grid.features[None]
         if self._patches is None:
-            self._patches = self.model.aligner.embed_patches(self.grid.features[None])
-        weights = alignment.relevance(
-            self._patches,
-            self.model.embed_texts([text]),
-            logit_scale=self.model.aligner.logit_scale.exp(),
-        )[0]
-        return Relevance(weights=weights.cpu(), seconds=self.grid.seconds, text=text)
+            self._patches = self.model.embed_patches(features)
+        return self.model.relevance(features, [text], patches=self._patches)[0].cpu()
+
+    @property
+    def _is_cut(self) -> bool:
+        return self.source.kind == "image" and len(self.grid.features) > 1
 
     def window_for(self, choice: PoolingChoice) -> Window | None:
         """Return the window a choice means on this clip; None passes every patch.
@@ -195,7 +224,7 @@ class Session:
         Raises:
             ShapeError: the window does not fit the grid, or no window meets the budget.
         """
-        if (choice.weighting or self.model.config.weighting) == "none":
+        if (choice.weighting or self.model.config.weighting) in ("none", "native"):
             return None
         if choice.window is not None:
             choice.window.output_size(self.grid_size)
@@ -242,9 +271,20 @@ class Session:
         pooling: PoolingChoice | None = None,
         generation: Generation | None = None,
         history: Sequence[Turn] = (),
+        guide: str | None = None,
+        system: str | None = None,
+        answer_prefix: str = "",
     ) -> Answer:
         """Answer a question; see `stream`."""
-        stream = self.stream(question, pooling=pooling, generation=generation, history=history)
+        stream = self.stream(
+            question,
+            pooling=pooling,
+            generation=generation,
+            history=history,
+            guide=guide,
+            system=system,
+            answer_prefix=answer_prefix,
+        )
         for _ in stream:
             pass
         return stream.answer
@@ -256,60 +296,94 @@ class Session:
         pooling: PoolingChoice | None = None,
         generation: Generation | None = None,
         history: Sequence[Turn] = (),
+        guide: str | None = None,
+        system: str | None = None,
+        answer_prefix: str = "",
     ) -> AnswerStream:
         """Begin an answer that is written as it is read.
 
         Args:
-            question: pools the grid and is put to the language model.
+            question: put to the language model.
             pooling: window and weighting.
             generation: length and randomness.
             history: earlier turns, the oldest first; they are words only, the grid is
                 pooled for this question alone.
+            guide: pools the grid; None is the question.
+            system: instructions before all else, where the model's prompts have a place.
+            answer_prefix: the answer's first words, given to the model.
 
         Raises:
             UsageError: the question is empty, or the choice does not fit the clip.
+            ModelError: the choice needs an aligner and the model has none.
         """
         if not question.strip():
             raise UsageError("the question is empty: ask something")
-        return AnswerStream(
-            self, question, pooling or PoolingChoice(), generation or Generation(), tuple(history)
+        asked = Ask(
+            question=question,
+            guide=guide,
+            history=tuple(history),
+            system=system,
+            answer_prefix=answer_prefix,
         )
+        return AnswerStream(self, asked, pooling or PoolingChoice(), generation or Generation())
 
     @torch.inference_mode()
-    def _prompt(
-        self, question: str, choice: PoolingChoice, history: Sequence[Turn], max_new_tokens: int
-    ) -> _Prompt:
+    def _prompt(self, asked: Ask, choice: PoolingChoice, max_new_tokens: int) -> _Prompt:
         model = self.model
         window, weighting = self.window_for(choice), choice.weighting or model.config.weighting
-        relevance = self.relevance(question)
+        weights = None
+        if model.aligner is not None or weighting not in UNGUIDED:
+            weights = self._weights(asked.guide or asked.question)
         visual = model.visual_tokens(
             self.grid.features[None],
-            relevance.weights[None].to(model.device),
+            None if weights is None else weights[None].to(self.grid.features.device),
             window=window,
             weighting=weighting,
+            source=self.source,
         )
-        turns = [(turn.question, turn.answer) for turn in history]
-        room = model.context_length - 1 - visual.tokens.shape[1] - max_new_tokens
-        ids = model.prompt_ids(question, turns)
-        while turns and len(ids) > room:
-            turns = turns[1:]
-            ids = model.prompt_ids(question, turns)
-        if len(ids) > room:
-            raise UsageError(
-                f"{visual.tokens.shape[1]} visual tokens, {len(ids)} of the question and "
-                f"{max_new_tokens} of the answer do not fit {model.name}'s {model.context_length} "
-                "positions; use --tokens, fewer frames or a lower --max-new-tokens"
-            )
+        ids = self._prompt_ids(asked, visual, max_new_tokens)
         embeddings = model.prompt_embeddings(
-            visual.tokens, torch.tensor([ids], device=model.device)
+            visual.tokens, torch.tensor([ids], device=model.device), visual.block_sizes
         )
         return _Prompt(
             embeddings=embeddings,
-            relevance=relevance,
+            evidence=() if weights is None else self.evidence(self.relevance(asked.question)),
             window=window,
             weighting=weighting,
             token_count=visual.tokens.shape[1],
         )
+
+    def _prompt_ids(self, asked: Ask, visual: VisualTokens, max_new_tokens: int) -> list[int]:
+        """Return the prompt with as many earlier turns as there is room for.
+
+        Raises:
+            UsageError: not even the question alone fits.
+        """
+        model, turns = self.model, [(turn.question, turn.answer) for turn in asked.history]
+        count, blocks = visual.tokens.shape[1], len(visual.block_sizes)
+
+        def ids_with(turns: list[tuple[str, str]]) -> list[int]:
+            return model.prompt_ids(
+                asked.question,
+                turns,
+                kind=self.source.kind,
+                blocks=blocks,
+                system=asked.system,
+                answer_prefix=asked.answer_prefix,
+            )
+
+        room = model.context_length - count + blocks - max_new_tokens
+        ids = ids_with(turns)
+        while turns and len(ids) > room:
+            turns = turns[1:]
+            ids = ids_with(turns)
+        if len(ids) > room:
+            raise UsageError(
+                f"{count} visual tokens, {len(ids)} of the question and {max_new_tokens} of the "
+                f"answer do not fit {model.name}'s {model.context_length} positions; use "
+                "--tokens, fewer frames or a lower --max-new-tokens"
+            )
+        return ids
 
 
 class AnswerStream:
@@ -318,16 +392,15 @@ class AnswerStream:
     def __init__(
         self,
         session: Session,
-        question: str,
+        asked: Ask,
         choice: PoolingChoice,
         generation: Generation,
-        history: tuple[Turn, ...],
     ) -> None:
-        self._session, self._question = session, question
+        self._session, self._question = session, asked.question
         self._generation = generation
         self._started = time.perf_counter()
-        self._prompt = session._prompt(question, choice, history, generation.max_new_tokens)
-        self._pieces = TextPieces(session.model.tokenizer)
+        self._prompt = session._prompt(asked, choice, generation.max_new_tokens)
+        self._pieces = TextPieces(session.model.words.decode)
         self._stopping = False
         self._answer: Answer | None = None
 
@@ -336,7 +409,10 @@ class AnswerStream:
         stopped: Literal["end", "length", "interrupted"] = "end"
         model = self._session.model
         ids = generate_ids(
-            model.llm, self._prompt.embeddings, settings=self._generation, end_id=model.end_id
+            model.llm,
+            self._prompt.embeddings,
+            settings=self._generation,
+            end_ids=model.words.end_ids,
         )
         for token_id in ids:
             piece = self._pieces.add(token_id)
@@ -375,7 +451,7 @@ class AnswerStream:
         return Answer(
             text=self._pieces.text.strip(),
             question=self._question,
-            evidence=session.evidence(prompt.relevance),
+            evidence=prompt.evidence,
             patch_count=frames * rows * columns,
             token_count=prompt.token_count,
             text_token_count=len(self._pieces.ids),
@@ -397,14 +473,24 @@ def _decode(
     reader: str,
     progress: Progress | None,
 ) -> Clip:
+    kind = media.kind_of(paths[0]) if len(paths) == 1 else "images"
     return media.load_clip(
         paths[0] if len(paths) == 1 else paths,
         sampling=sampling,
-        pixels=model.config.pixels,
+        pixels=None if model.parts.cuts(kind) else model.config.pixels,
         default_num_frames=model.config.num_frames,
         reader=reader,
         progress=progress,
     )
+
+
+def _cut(clip: Clip, model: VideoLM) -> Clip:
+    """Cut a picture into tiles, where the model reads it so."""
+    if not model.parts.cuts(clip.source.kind):
+        return clip
+    tiles = model.parts.cut(clip.frames[0])
+    seconds = np.repeat(clip.seconds[:1], len(tiles))
+    return Clip(frames=tiles, seconds=seconds, source=clip.source)
 
 
 def _moved(grid: PatchGrid, device: torch.device) -> PatchGrid:
