@@ -75,14 +75,18 @@ class Hub:
 def running_hub(**repositories: Repository) -> Iterator[Hub]:
     """Start a hub with these repositories: `owner__name=Repository(...)`."""
     hub = Hub({name.replace("__", "/"): one for name, one in repositories.items()})
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub, kind)) for kind in ("hub", "store")]
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub, kind)) for kind in ("hub", "store")
+    ]
     hub.endpoint, hub.store_endpoint = (
         f"http://127.0.0.1:{server.server_address[1]}" for server in servers
     )
     for server in servers:
         server.daemon_threads = True
         server.block_on_close = False
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
     try:
         yield hub
     finally:
@@ -187,7 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
             repository = None
         return repository
 
-    def _send_content(self, content: bytes, file: str, headers: dict[str, str] | None = None) -> None:
+    def _send_content(
+        self, content: bytes, file: str, headers: dict[str, str] | None = None
+    ) -> None:
         headers = headers or {}
         if file in self.hub.corrupted:
             content = bytes(byte ^ 1 for byte in content[:8]) + content[8:]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.models.store import shelf
 from pplava_core.paths import models_directory
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -25,7 +26,7 @@ class ModelEntry:
     "Of all its files."
     backbone: str
     source: str
-    "`embedded`, `local` (in the cache's folder of models) or `folder`."
+    "`embedded`, `pulled` or `local` (both in the cache's folder of models) or `folder`."
 
 
 def list_models() -> list[ModelEntry]:
@@ -33,6 +34,8 @@ def list_models() -> list[ModelEntry]:
     entries = {}
     for source, parent in (("local", models_directory()), ("embedded", EMBEDDED)):
         for path in sorted(parent.glob("*/config.json")):
+            if not shelf.is_model_name(path.parent.name):
+                continue
             try:
                 entries[path.parent.name] = _entry(path.parent, source)
             except ModelError:
@@ -41,7 +44,7 @@ def list_models() -> list[ModelEntry]:
 
 
 def find_model(name_or_path: str) -> ModelEntry:
-    """Find a model by its name, or by the folder it lies in.
+    """Find a model by its name, the folder it lies in, or the `owner/repo` it was pulled from.
 
     Raises:
         ModelError: there is no such model, or its folder is incomplete.
@@ -53,11 +56,28 @@ def find_model(name_or_path: str) -> ModelEntry:
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         return _entry(folder, "folder")
+    pulled = shelf.folder_of_hub_name(name_or_path)
+    if pulled is not None:
+        return _entry(pulled, "local")
+    missing = shelf.missing_line(name_or_path)
+    if missing is not None:
+        raise ModelError(missing)
     known = ", ".join(entry.name for entry in list_models()) or "none"
     raise ModelError(f"no model {name_or_path!r}: give one of {known}, or a model's folder")
 
 
 def _entry(folder: Path, source: str) -> ModelEntry:
+    facts = shelf.facts_of(folder)
+    if facts is not None:
+        return ModelEntry(
+            name=folder.name,
+            folder=folder,
+            description=facts.description,
+            licence=facts.licence,
+            size_bytes=facts.size_bytes,
+            backbone=facts.backbone,
+            source="pulled" if facts.record and source == "local" else source,
+        )
     config: VideoLMConfig = read_config(folder)
     return ModelEntry(
         # On a shelf a model goes by its folder's name: that is what finds it there.

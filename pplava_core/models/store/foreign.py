@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pplava_core.errors import ModelError
+from pplava_core.models import backbones
 from pplava_core.models.store.known import AlignerSource
 
 _CLIP = "openai/clip-vit-large-patch14-336"
 _SIGLIP = "google/siglip-so400m-patch14-384"
-_BACKBONES = {
-    "llava_next": "llava_next",
-    "llava_onevision": "llava_video",
-    "llava_qwen": "llava_video",
-    "internvl": "internvl3",
-}
-"""By `model_type`; an adapter takes every layout of its row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +43,17 @@ def describe_foreign(folder: Path) -> ForeignModel | None:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         return None
     return ForeignModel(
-        backbone=_BACKBONES.get(config["model_type"], ""),
+        backbone=_backbone(config),
         model_type=config["model_type"],
         aligner=_aligner(config),
     )
+
+
+def _backbone(config: dict[str, Any]) -> str:
+    try:
+        return backbones.backbone_of(config)
+    except ModelError:
+        return ""
 
 
 def _aligner(config: dict[str, Any]) -> AlignerSource | None:

@@ -91,8 +91,13 @@ def missing_line(name: str) -> str | None:
         known = known_at(source.repo, source.subfolder)
     if known is None and source is None:
         return None
-    size = f" ({known.download_bytes / 1e9:.0f} GB)" if known else ""
-    return f"{name} is not here; `pplava models pull {name}` fetches it{size}"
+    if known is None:
+        return (
+            f"{name} is neither a folder nor a model that was pulled; `pplava models pull {name}` "
+            "looks for it on the hub"
+        )
+    size = f"{known.download_bytes / 1e9:.0f} GB"
+    return f"{name} is not here; `pplava models pull {name}` fetches it ({size})"
 
 
 def absent_models() -> list[KnownModel]:
