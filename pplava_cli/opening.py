@@ -60,9 +60,9 @@ def model_config(name: str) -> VideoLMConfig:
     Raises:
         ModelError: there is no such model, or its configuration is damaged.
     """
-    from pplava_core.models.config import read_config
+    from pplava_core.models.checkpoint import describe_model
 
-    return read_config(find_model(name).folder)
+    return describe_model(find_model(name).folder)
 
 
 def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:

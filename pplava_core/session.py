@@ -20,7 +20,8 @@ from torch import Tensor
 from pplava_core import media
 from pplava_core.errors import UsageError
 from pplava_core.evidence import find_moments, picture_box_of, span_of
-from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.generation import generate_ids
+from pplava_core.models.generation_settings import Generation
 from pplava_core.models.text_pieces import TextPieces
 from pplava_core.models.videolm import UNGUIDED
 from pplava_core.types import (

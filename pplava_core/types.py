@@ -105,9 +105,9 @@ class VisualTokens:
     """What the language model gets to see of the clip."""
 
     tokens: Tensor
-    "``(N, D)``: N depends on the window, not on the film's length."
-    grid_size: tuple[int, int, int]
-    "``(T', H', W')`` whose product is N."
+    "``(B, N, D)``: N depends on the window, not on the film's length."
+    block_sizes: tuple[int, ...]
+    "How N is split into runs that stand at places of their own in the prompt; one for a film."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,7 +239,7 @@ def test_a_save_that_fails_leaves_the_old_model_and_nothing_else(model, folder, 
     before = revision_of(folder)
     half = type("Half", (), {"save": lambda self, path: 1 / 0})()
     broken = small_model(seed=5)
-    broken.tokenizer = half
+    broken.words.tokenizer = half
     with pytest.raises(ZeroDivisionError):
         save_model(broken, folder)
     assert revision_of(folder) == before

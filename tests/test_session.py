@@ -278,9 +278,9 @@ def prompt_ids_used(session, monkeypatch, **options):
     used = []
     original = session.model.prompt_embeddings
 
-    def spy(tokens, ids):
+    def spy(tokens, ids, block_sizes):
         used.append(ids[0].tolist())
-        return original(tokens, ids)
+        return original(tokens, ids, block_sizes)
 
     monkeypatch.setattr(session.model, "prompt_embeddings", spy)
     session.ask(QUESTION, **options)
@@ -309,7 +309,7 @@ def test_the_oldest_turns_go_when_not_all_fit(session, monkeypatch):
     )]  # fmt: skip
     assert len(kept) == 1
     assert 0 < kept[0] < 30
-    room = model.context_length - 1 - 18 - SHORT.max_new_tokens
+    room = model.context_length - 18 + 1 - SHORT.max_new_tokens
     assert len(ids) <= room
     one_more = [(turn.question, turn.answer) for turn in history[kept[0] - 1 :]]
     assert len(model.prompt_ids(QUESTION, one_more)) > room

@@ -311,8 +311,8 @@ def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
         _, labels, rows = instruct_stage._answer_logits(batch)
         wanted = []
         for example in batch.examples:
-            ids = model.tokenizer.encode(example.question.answer, add_special_tokens=False).ids
-            wanted += [*ids, model.end_id]
+            ids = model.words.tokenizer.encode(example.question.answer, add_special_tokens=False).ids
+            wanted += [*ids, model.words.end_id]
         assert labels.tolist() == wanted
         loss, _ = instruct_stage.loss(batch)
         # The slow way: each example alone, without padding, token by token.
@@ -342,7 +342,7 @@ def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct
             prompt = model.prompt_embeddings(tokens, ids)
         written = list(
             generate_ids(
-                model.llm, prompt, settings=Generation(max_new_tokens=4), end_id=model.end_id
+                model.llm, prompt, settings=Generation(max_new_tokens=4), end_ids=model.words.end_ids
             )
         )
         likeliest = likeliest_after(instruct_stage, batch, example, written)
@@ -351,7 +351,7 @@ def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct
 
 def likeliest_after(stage, batch, example, answer_ids):
     """Return what the scoring pass finds likeliest at each token of an answer given as ids."""
-    tokenizer = stage.model.tokenizer
+    tokenizer = stage.model.words.tokenizer
 
     class Encoder:
         def encode(self, text, add_special_tokens):
@@ -362,12 +362,12 @@ def likeliest_after(stage, batch, example, answer_ids):
         def __getattr__(self, name):
             return getattr(tokenizer, name)
 
-    stage.model.tokenizer = Encoder()
+    stage.model.words.tokenizer = Encoder()
     try:
         with torch.inference_mode():
             logits, _, _ = stage._answer_logits(dataclasses.replace(batch, examples=(example,)))
     finally:
-        stage.model.tokenizer = tokenizer
+        stage.model.words.tokenizer = tokenizer
     return logits.argmax(-1).tolist()
 
 

@@ -1,6 +1,8 @@
-"""Model folders: `config.json`, `model.safetensors`, `tokenizer.json`. Read, checked, written.
+"""Model folders of this project's format: read, checked, written; others are passed on.
 
-Only safetensors are ever opened. A folder with a missing or an unknown tensor is an
+A model that this project trained whole is `config.json`, `model.safetensors` and
+`tokenizer.json`; one that is put on a base model is `config.json`, `base/` in transformers'
+layout and `aligner/`. Only safetensors are ever opened. A folder with a missing or an unknown tensor is an
 error that names it, never a silent random initialisation.
 """
 
@@ -12,10 +14,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pplava_core.content_hash import content_hash
 from pplava_core.errors import ModelError
-from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.models.config import VideoLMConfig, is_own_format, read_config
 from pplava_core.models.tokenizer import FILE_NAME as TOKENIZER_NAME
 from pplava_core.models.tokenizer import load_tokenizer
+from pplava_core.paths import features_directory
 
 if TYPE_CHECKING:
     import torch
@@ -25,24 +29,71 @@ if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+BASE_NAME = "base"
+"In a folder of this project's format: the model of transformers that it is put on."
 
 
-def load_model(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> VideoLM:
+def describe_model(folder: Path) -> VideoLMConfig:
+    """Say what a model folder holds, of this project's format or of transformers'.
+
+    Raises:
+        ModelError: it is no model folder, or no adapter takes it.
+    """
+    if is_own_format(folder):
+        return read_config(folder)
+    from pplava_core.models.transformers_folder import describe_folder
+
+    return describe_folder(folder)
+
+
+def load_model(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    quantize: str | None = None,
+    attention: str = "sdpa",
+    aligner: Path | None = None,
+) -> VideoLM:
     """Load a model folder, ready to answer.
 
     Args:
-        folder: a folder that `save_model` wrote.
-        device: where to put it, as torch names devices.
+        folder: one that `save_model` wrote, or one of transformers' layout.
+        device: where to put it, as torch names devices; ``auto`` spreads it over all GPUs.
         dtype: number format; None is float32.
+        quantize: ``4bit`` or ``8bit``: the language model alone, where it is transformers'.
+        attention: transformers' name of the attention kernel.
+        aligner: an aligner folder to use instead of the model's own.
 
     Raises:
         ModelError: a part is missing, damaged or does not fit the others.
     """
+    config = read_config(folder) if is_own_format(folder) else None
+    if config is not None and not (folder / BASE_NAME).is_dir():
+        if quantize or aligner:
+            what = "--quantize" if quantize else "an aligner of its own"
+            raise ModelError(f"{config.name} is small and whole: {what} does not apply to it")
+        return _load_own(folder, config, device, dtype)
+    from pplava_core.models.transformers_folder import Placement, load_transformers_model
+
+    base = folder if config is None else folder / BASE_NAME
+    if config is not None and aligner is None and (folder / "aligner").is_dir():
+        aligner = folder / "aligner"
+    placement = Placement(device=device, dtype=dtype, quantize=quantize, attention=attention)
+    revision = revision_of(base) if config is None else revision_of(base, folder / CONFIG_NAME)
+    return load_transformers_model(
+        base, placement, config=config, aligner=aligner, revision=revision
+    )
+
+
+def _load_own(
+    folder: Path, config: VideoLMConfig, device: str, dtype: torch.dtype | None
+) -> VideoLM:
+    """Load a model whose every part this project trained."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = read_config(folder)
     tokenizer = load_tokenizer(folder)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
@@ -58,23 +109,44 @@ def load_model(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None =
 
 
 def build_model(config: VideoLMConfig, tokenizer: Tokenizer, *, revision: str = "") -> VideoLM:
-    """Build an untrained model.
+    """Build an untrained model of this project's own making.
 
     Raises:
         ModelError: the config asks for something that cannot be built.
     """
-    from pplava_core.models.videolm import WEIGHTINGS, VideoLM
+    from pplava_core.models.videolm import WEIGHTINGS
 
     if config.weighting not in WEIGHTINGS:
         known = ", ".join(WEIGHTINGS)
         raise ModelError(f"config.json: weighting {config.weighting!r} is none of {known}")
     try:
-        return VideoLM(config, tokenizer, revision)
+        return _assemble(config, tokenizer, revision)
     except ModelError:
         raise
     except Exception as error:  # each library has a class of its own for a setting it dislikes
         reason = " ".join(str(error).split())
         raise ModelError(f"config.json of {config.name} cannot be built: {reason}") from error
+
+
+def _assemble(config: VideoLMConfig, tokenizer: Tokenizer, revision: str) -> VideoLM:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from pplava_core.models.backbones import adapter
+    from pplava_core.models.dual_encoder import DualEncoder, PatchHeadSettings, TextTowerSettings
+    from pplava_core.models.tokenizer import NanoWords
+    from pplava_core.models.videolm import VideoLM
+
+    return VideoLM(
+        config,
+        parts=adapter(config.backbone).build(config),
+        aligner=DualEncoder(
+            TextTowerSettings(**config.aligner["text"]),
+            PatchHeadSettings(**config.aligner["patches"]),
+        ),
+        llm=LlamaForCausalLM(LlamaConfig(**{**config.llm, "attn_implementation": "sdpa"})),
+        words=NanoWords(tokenizer),
+        revision=revision,
+    )
 
 
 def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -96,17 +168,26 @@ def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None
         shutil.rmtree(new, ignore_errors=True)
 
 
-def revision_of(folder: Path) -> str:
-    """Return a short hash of the config and the weights: what cached features depend on."""
+def revision_of(folder: Path, *more: Path) -> str:
+    """Return a short hash of the config and the weights: what cached features depend on.
+
+    The weights of large models are hashed once and the digest is remembered as long as the
+    file stays as it was.
+
+    Args:
+        folder: of either format.
+        more: further files that count.
+    """
+    from pplava_core.models.tensor_files import weight_files
+
     digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in (folder / CONFIG_NAME, *weight_files(folder), *more):
+        digest.update(bytes.fromhex(content_hash(path, features_directory() / "hashes").digest))
     return digest.hexdigest()[:16]
 
 
 def _check_vocabulary(model: VideoLM, folder: Path) -> None:
-    count, room = model.tokenizer.get_vocab_size(), model.llm.config.vocab_size
+    count, room = model.words.vocabulary_size, model.llm.config.vocab_size
     if count > room:
         raise ModelError(
             f"{folder / TOKENIZER_NAME} has {count} tokens, more than the {room} of the language "
@@ -125,7 +206,7 @@ def _write(model: VideoLM, folder: Path, dtype: torch.dtype | None) -> None:
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     text = json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
-    model.tokenizer.save(str(folder / TOKENIZER_NAME))
+    model.words.save(folder)
 
 
 def _take_place(new: Path, folder: Path) -> None:

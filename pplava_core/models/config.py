@@ -43,10 +43,13 @@ class VideoLMConfig:
     "How relevance becomes weights; a projector is only good for the one it was trained with."
     pooling_temperature: float = 0.01
     projector_order: str = "pool_first"
-    tower: dict[str, Any]
-    aligner: dict[str, Any]
-    llm: dict[str, Any]
-    projector_hidden_size: int
+    template: str = ""
+    "Name of the prompt's form in `models.prompts`; empty where the adapter has its own."
+    tower: dict[str, Any] = field(default_factory=dict)
+    aligner: dict[str, Any] = field(default_factory=dict)
+    "Settings of the dual encoder; empty where a model has none and can only pool evenly."
+    llm: dict[str, Any] = field(default_factory=dict)
+    projector_hidden_size: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     "Commit, seed and command that made the weights, and what the aligner was shown."
 
@@ -106,6 +109,18 @@ def read_config(folder: Path) -> VideoLMConfig:
     if not isinstance(values, dict):
         raise ModelError(f"{path} does not describe a model")
     return VideoLMConfig.from_dict(values)
+
+
+def is_own_format(folder: Path) -> bool:
+    """Tell this project's model folders from those of transformers' layout.
+
+    A folder without a readable `config.json` counts as ours, for `read_config` to explain.
+    """
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return not isinstance(values, dict) or "model_type" not in values
 
 
 def _window(values: dict[str, Any]) -> Window:

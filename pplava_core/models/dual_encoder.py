@@ -180,6 +180,16 @@ class DualEncoder(nn.Module):
         """The longest text, in tokens, that the tower reads."""
         return self.text_settings.context_length
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.logit_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self.logit_scale.dtype
+
     def embed_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return one embedding per text.
 
@@ -240,15 +250,29 @@ class DualEncoder(nn.Module):
             ``(B, T, H, W)`` float32, summing to 1 over each clip. With a SigLIP probe the
             authors' ``valuew_plus`` instead: that times 1000 times the probe's attention.
         """
+        return self.score(
+            self.embed_patches(features), self.embed_text(ids, text_mask), features, patch_mask
+        )
+
+    def score(
+        self, patches: Tensor, texts: Tensor, features: Tensor, patch_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return `relevance` from embeddings that are known already.
+
+        Args:
+            patches: ``(B, T, H, W, E)`` of `embed_patches`.
+            texts: ``(B, E)`` of `embed_text`.
+            features: ``(B, T, H, W, D)``, which only a SigLIP probe looks at.
+            patch_mask: ``(B, T, H, W)`` bool, False on padding.
+        """
         shares = alignment.relevance(
-            self.embed_patches(features),
-            self.embed_text(ids, text_mask),
-            logit_scale=self.logit_scale.exp(),
-            mask=patch_mask,
+            patches, texts, logit_scale=self.logit_scale.exp(), mask=patch_mask
         )
         if not self.patch_settings.probe_heads:
             return shares
-        attention: Tensor = self.patches.probe_attention(features, patch_mask)
+        attention: Tensor = self.patches.probe_attention(
+            features.to(self.device, self.dtype), patch_mask
+        )
         return shares * attention * 1000
 
     @torch.no_grad()

@@ -9,12 +9,17 @@ open_clip's own; nothing is copied or changed. Knows nothing of models or weight
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from pplava_core.errors import ModelError
+
+_MERGE_COUNT = 49152 - 256 - 2
+"Of the file's lines, the ones that CLIP's vocabulary is made of."
 
 
 def load_text_transformer() -> ModuleType:
@@ -46,3 +51,34 @@ def load_text_transformer() -> ModuleType:
     finally:
         if standing_in:
             sys.modules.pop("open_clip", None)
+
+
+def read_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return CLIP's vocabulary and merges, which open_clip's package carries as a file.
+
+    The vocabulary is spelled out by the merges: all bytes, all bytes that end a word, one
+    token a merge, and the two control tokens.
+
+    Raises:
+        ModelError: open_clip is not installed, or no longer carries the file.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    spec = importlib.util.find_spec("open_clip")
+    folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
+    try:
+        with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
+            lines = file.read().split("\n")[1 : _MERGE_COUNT + 1]
+    except OSError as error:
+        raise ModelError(f"CLIP's vocabulary is not in open_clip: {error}; reinstall it") from error
+    merges = [(left, right) for left, right in (line.split() for line in lines)]
+    letters = _in_byte_order(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: number for number, token in enumerate(tokens)}, merges
+
+
+def _in_byte_order(alphabet: list[str]) -> list[str]:
+    """Order the letters that stand for bytes as CLIP does: printable ones first."""
+    own = [letter for letter in alphabet if ord(letter) < 256]
+    return [*sorted(own), *sorted(letter for letter in alphabet if ord(letter) >= 256)]

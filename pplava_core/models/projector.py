@@ -8,6 +8,7 @@ project first. Knows nothing of how pooling is done: it is handed a function.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,8 +57,40 @@ class Projector(nn.Module):
         Returns:
             ``(..., output_size)``.
         """
-        pooled = pool(self.act(self.linear_1(features)))
-        if weight_sums is None:
-            return F.linear(pooled, self.linear_2.weight, self.linear_2.bias)
-        bias = self.linear_2.bias * weight_sums.unsqueeze(-1).to(pooled.dtype)
-        return F.linear(pooled, self.linear_2.weight) + bias
+        return last_layer(self, pool(before_last_layer(self, features)), weight_sums)
+
+
+def before_last_layer(projector: Any, features: Tensor) -> Tensor:
+    """Apply all of a projector but its last layer.
+
+    Args:
+        projector: a `Projector`, or transformers' of the same two layers, perhaps behind a
+            layernorm.
+        features: ``(..., input_size)``.
+
+    Returns:
+        ``(..., hidden_size)``.
+    """
+    if hasattr(projector, "layer_norm"):
+        features = projector.layer_norm(features)
+    hidden: Tensor = projector.act(projector.linear_1(features))
+    return hidden
+
+
+def last_layer(projector: Any, hidden: Tensor, weight_sums: Tensor | None = None) -> Tensor:
+    """Apply a projector's last layer to what linear pooling left of its hidden features.
+
+    Args:
+        projector: as in `before_last_layer`.
+        hidden: ``(..., hidden_size)``.
+        weight_sums: ``(...)``, the sum of every window's weights; None where all are 1.
+
+    Returns:
+        ``(..., output_size)``.
+    """
+    layer = projector.linear_2
+    if weight_sums is None or layer.bias is None:
+        tokens: Tensor = layer(hidden)
+        return tokens
+    bias = layer.bias * weight_sums.unsqueeze(-1).to(hidden.dtype)
+    return F.linear(hidden, layer.weight) + bias

@@ -1,7 +1,7 @@
 """The tokenizer that nano's text tower and language model share.
 
 Byte-level BPE from the `tokenizers` library, so that any text can be written, with the
-words of the rendered world as whole tokens.
+words of the rendered world as whole tokens. `NanoWords` puts prompts together with it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError
-from pplava_core.models.backbones.nano import ASSISTANT, USER
+from pplava_core.models.backbones.nano import ASSISTANT, USER, prompt
 from pplava_core.models.backbones.nano import END as END
+from pplava_core.models.words import VISUAL_ID, pad_rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
 
 PAD, START = "<pad>", "<start>"
 SPECIAL_TOKENS = (PAD, START, END, USER, ASSISTANT)
@@ -84,3 +86,48 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int)
     start, end = special_id(tokenizer, START), special_id(tokenizer, END)
     encoded = tokenizer.encode_batch(list(map(as_words, texts)), add_special_tokens=False)
     return [[start, *item.ids[: max_length - 2], end] for item in encoded]
+
+
+class NanoWords:
+    """Prompts and questions of nano as ids: see `words.Words`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.pad_id, self.start_id, self.end_id = (
+            special_id(tokenizer, token) for token in (PAD, START, END)
+        )
+        self.end_ids = frozenset({self.end_id})
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens that the tokenizer knows."""
+        return int(self.tokenizer.get_vocab_size())
+
+    def prompt_ids(
+        self,
+        question: str,
+        history: Sequence[tuple[str, str]] = (),
+        *,
+        kind: str = "video",
+        blocks: int = 1,
+        system: str | None = None,
+        answer_prefix: str = "",
+    ) -> list[int]:
+        """Return start, the places of the visual tokens, then the words."""
+        said = [(as_words(asked), as_words(answered)) for asked, answered in history]
+        asked = f"{system} {question}" if system else question
+        text = prompt(as_words(asked), said) + answer_prefix
+        words = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return [self.start_id, *[VISUAL_ID] * blocks, *words]
+
+    def alignment_ids(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
+        """Return the texts for the text tower, ``(B, L)``, and the mask of what is no padding."""
+        return pad_rows(encode_texts(self.tokenizer, texts, max_length=max_length), self.pad_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of ids."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer into a model folder."""
+        self.tokenizer.save(str(folder / FILE_NAME))

@@ -7,58 +7,54 @@ backbone's adapter and the config. It takes tensors and words, never files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from pplava_core import alignment, pooling, rivals
-from pplava_core.errors import ShapeError, UsageError
-from pplava_core.models import backbones
+from pplava_core import pooling, rivals
+from pplava_core.errors import ModelError, ShapeError, UsageError
 from pplava_core.models.config import VideoLMConfig
-from pplava_core.models.dual_encoder import (
-    DualEncoder,
-    PatchHeadSettings,
-    TextTowerSettings,
-)
-from pplava_core.models.tokenizer import END, PAD, START, as_words, encode_texts, special_id
-from pplava_core.types import Clip, PatchGrid, VisualTokens
+from pplava_core.models.dual_encoder import DualEncoder
+from pplava_core.models.words import VISUAL_ID, Words
+from pplava_core.types import Clip, ClipSource, PatchGrid, VisualTokens
 from pplava_core.window import Size, Window
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-FRAMES_PER_BATCH = 16
-WEIGHTINGS = (*pooling.WEIGHTINGS, "average", "max", "none")
+WEIGHTINGS = (*pooling.WEIGHTINGS, "average", "max", "none", "native")
 "Every way from a grid to tokens that `visual_tokens` knows."
+UNGUIDED = ("average", "max", "none", "native")
+"Those that do without relevance, and so without an aligner."
 
 
 class VideoLM(nn.Module):
     """A question about a patch grid becomes a prompt that the language model can answer.
 
     Args:
-        config: what to build.
-        tokenizer: shared by the text tower and the language model.
+        config: what it is.
+        parts: what stands between a film and the language model; see `backbones`.
+        aligner: scores patches against texts; None where a base model has none.
+        llm: a language model of transformers that takes embeddings.
+        words: its tokenizer, and the aligner's.
         revision: hash of the model folder's contents; names its features in caches.
     """
 
-    def __init__(self, config: VideoLMConfig, tokenizer: Tokenizer, revision: str = "") -> None:
+    def __init__(
+        self,
+        config: VideoLMConfig,
+        *,
+        parts: Any,
+        aligner: DualEncoder | None,
+        llm: Any,
+        words: Words,
+        revision: str = "",
+    ) -> None:
         super().__init__()
-        from transformers import LlamaConfig, LlamaForCausalLM
-
         self.config = config
-        self.tokenizer = tokenizer
+        self.parts = parts
+        self.aligner: Any = aligner
+        self.llm = llm
+        self.words = words
         self.revision = revision
-        self.adapter = backbones.adapter(config.backbone)
-        self.parts = self.adapter.build(config)
-        self.aligner = DualEncoder(
-            TextTowerSettings(**config.aligner["text"]),
-            PatchHeadSettings(**config.aligner["patches"]),
-        )
-        self.llm = LlamaForCausalLM(LlamaConfig(**{**config.llm, "attn_implementation": "sdpa"}))
-        self.pad_id, self.start_id, self.end_id = (
-            special_id(tokenizer, token) for token in (PAD, START, END)
-        )
 
     @property
     def name(self) -> str:
@@ -67,18 +63,18 @@ class VideoLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the language model takes its input."""
+        return cast(torch.device, self.llm.get_input_embeddings().weight.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return next(self.parameters()).dtype
+        """Number format in which it computes."""
+        return cast(torch.dtype, self.llm.get_input_embeddings().weight.dtype)
 
     @property
     def context_length(self) -> int:
         """Positions of the language model: visual tokens, words and answer together."""
-        return int(self.llm.config.max_position_embeddings)
+        return int(self.llm.config.get_text_config().max_position_embeddings)
 
     @torch.inference_mode()
     def encode(self, clip: Clip, progress: Callable[[int, int], None] | None = None) -> PatchGrid:
@@ -95,33 +91,63 @@ class VideoLM(nn.Module):
         if clip.frames.shape[1:3] != wanted:
             raise ShapeError(f"frames are {clip.frames.shape[1:3]}; {self.name} reads {wanted}")
         features = []
-        for start in range(0, len(clip.frames), FRAMES_PER_BATCH):
-            batch = torch.from_numpy(clip.frames[start : start + FRAMES_PER_BATCH])
-            features.append(self.parts.tower(batch.permute(0, 3, 1, 2).to(self.device)))
+        count, kind = len(clip.frames), clip.source.kind
+        together = self.parts.frames_together(kind, count)
+        for start in range(0, count, together):
+            batch = torch.from_numpy(clip.frames[start : start + together]).permute(0, 3, 1, 2)
+            features.append(self.parts.encode_pictures(batch.to(self.device), kind))
             if progress:
-                progress(min(start + FRAMES_PER_BATCH, len(clip.frames)), len(clip.frames))
+                progress(min(start + together, count), count)
         return PatchGrid(features=torch.cat(features), seconds=clip.seconds, source=clip.source)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return the text tower's embeddings, ``(B, E)``."""
-        length = self.aligner.context_length
-        rows = encode_texts(self.tokenizer, texts, max_length=length)
-        ids, mask = pad_rows(rows, self.pad_id)
-        return self.aligner.embed_text(ids.to(self.device), mask.to(self.device))
+        """Return the text tower's embeddings, ``(B, E)``.
 
-    def relevance(self, features: Tensor, texts: Sequence[str]) -> Tensor:
+        Raises:
+            ModelError: the model has no aligner.
+        """
+        aligner = self._aligner()
+        ids, mask = self.words.alignment_ids(texts, aligner.context_length)
+        return aligner.embed_text(
+            ids.to(aligner.device), None if mask is None else mask.to(aligner.device)
+        )
+
+    def embed_patches(self, features: Tensor) -> Tensor:
+        """Return the aligner's view of ``(B, T, H, W, D)`` features, ``(B, T, H, W, E)``.
+
+        Raises:
+            ModelError: the model has no aligner.
+        """
+        aligner = self._aligner()
+        return aligner.embed_patches(features.to(aligner.device, aligner.dtype))
+
+    def relevance(
+        self, features: Tensor, texts: Sequence[str], *, patches: Tensor | None = None
+    ) -> Tensor:
         """Score every patch of each clip against that clip's text (Eq. 1).
 
         Args:
             features: ``(B, T, H, W, D)``.
             texts: B texts.
+            patches: what `embed_patches` makes of the features, where it is known already.
 
         Returns:
-            ``(B, T, H, W)`` float32 that sums to 1 over each clip.
+            ``(B, T, H, W)`` float32 that sums to 1 over each clip; see `DualEncoder.relevance`
+            for the one exception.
+
+        Raises:
+            ModelError: the model has no aligner.
         """
-        patches = self.aligner.embed_patches(features)
-        scale = self.aligner.logit_scale.exp()
-        return alignment.relevance(patches, self.embed_texts(texts), logit_scale=scale)
+        patches = self.embed_patches(features) if patches is None else patches
+        return self._aligner().score(patches, self.embed_texts(texts), features)
+
+    def _aligner(self) -> DualEncoder:
+        if self.aligner is None:
+            raise ModelError(
+                f"{self.name} has no aligner, so nothing tells it what a question is about: "
+                "use --pooling average, or give the model folder an aligner/ (docs/models.md)"
+            )
+        return cast(DualEncoder, self.aligner)
 
     def visual_tokens(
         self,
@@ -130,30 +156,70 @@ class VideoLM(nn.Module):
         *,
         window: Window | None = None,
         weighting: str | None = None,
+        source: ClipSource | None = None,
     ) -> VisualTokens:
         """Pool grids by relevance and project them into the language model's space.
 
         Args:
             features: ``(B, T, H, W, D)``.
-            relevance: ``(B, T, H, W)``; not needed for `average`, `max` and `none`.
+            relevance: ``(B, T, H, W)``; not needed for those of `UNGUIDED`.
             window: what to merge; the config's for films if None.
             weighting: one of `WEIGHTINGS`; the config's if None.
+            source: what the clip is, where its kind matters to the arrangement.
 
         Returns:
             Tokens ``(B, N, D_llm)``.
 
         Raises:
-            UsageError: the weighting is unknown.
+            UsageError: the weighting is unknown, or the base model has no path of its own.
             ShapeError: the window is larger than the grid.
         """
         weighting = weighting or self.config.weighting
+        if weighting not in WEIGHTINGS:
+            known = ", ".join(WEIGHTINGS)
+            raise UsageError(f"unknown weighting {weighting!r}; choose one of: {known}")
+        if weighting == "native":
+            return cast(VisualTokens, self.parts.native(features, source))
         frames, rows, columns = features.shape[1:4]
         grid_size: Size = (frames, rows, columns)
         window = Window((1, 1, 1)) if weighting == "none" else window or self.config.window
+        if self.config.projector_order == "pool_first":
+            tokens = self._pool_then_project(features, relevance, window, weighting)
+        else:
+            tokens = self._project_then_pool(features, relevance, window, weighting)
+        return cast(VisualTokens, self.parts.arrange(tokens, window.output_size(grid_size), source))
+
+    def _pool_then_project(
+        self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
+    ) -> Tensor:
+        """Return ``(B, N, D_llm)`` in the paper's order, which is also the cheapest."""
+        frames, rows, columns = features.shape[1:4]
         pooled = self._pooled(features, relevance, window, weighting)
-        aligned = nn.functional.normalize(self.aligner.embed_patches(pooled), dim=-1)
-        tokens = self.parts.project(pooled, aligned, grid_size, window)
-        return VisualTokens(tokens=tokens, grid_size=window.output_size(grid_size))
+        aligned = None
+        if self.parts.takes_aligned:
+            aligned = nn.functional.normalize(self.embed_patches(pooled), dim=-1)
+        tokens: Tensor = self.parts.project(pooled, aligned, (frames, rows, columns), window)
+        return tokens
+
+    def _project_then_pool(
+        self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
+    ) -> Tensor:
+        """Return ``(B, N, D_llm)`` in the released checkpoints' order.
+
+        Only what is not linear has to come before the pooling: a weighted sum passes
+        through the projector's last layer, which then runs on far fewer tokens.
+        """
+        hidden = self.parts.before_last_layer(features)
+        if weighting == "max":
+            return rivals.max_pool(self.parts.last_layer(hidden), window=window).flatten(1, 3)
+        pooled = self._pooled(hidden, relevance, window, weighting)
+        sums = None
+        if weighting == "literal":
+            assert relevance is not None
+            sums = pooling.window_weights(relevance, window=window, weighting=weighting)
+            sums = sums.sum((-3, -2, -1))
+        tokens: Tensor = self.parts.last_layer(pooled, sums)
+        return tokens.flatten(1, 3)
 
     def _pooled(
         self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
@@ -164,9 +230,6 @@ class VideoLM(nn.Module):
             return rivals.max_pool(features, window=window)
         if weighting == "average":
             return pooling.pool(features, None, window=window)
-        if weighting not in pooling.WEIGHTINGS:
-            known = ", ".join(WEIGHTINGS)
-            raise UsageError(f"unknown weighting {weighting!r}; choose one of: {known}")
         return pooling.pool(
             features,
             relevance,
@@ -175,34 +238,49 @@ class VideoLM(nn.Module):
             temperature=self.config.pooling_temperature,
         )
 
-    def prompt_ids(self, question: str, history: Sequence[tuple[str, str]] = ()) -> list[int]:
-        """Return the ids that follow the visual tokens and precede the answer."""
-        said = [(as_words(asked), as_words(answered)) for asked, answered in history]
-        text = self.adapter.prompt(as_words(question), said)
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+    def prompt_ids(
+        self,
+        question: str,
+        history: Sequence[tuple[str, str]] = (),
+        *,
+        kind: str = "video",
+        blocks: int = 1,
+        system: str | None = None,
+        answer_prefix: str = "",
+    ) -> list[int]:
+        """Return a whole prompt, `words.VISUAL_ID` at each block's place; see `words.Words`."""
+        return self.words.prompt_ids(
+            question,
+            history,
+            kind=kind,
+            blocks=blocks,
+            system=system,
+            answer_prefix=answer_prefix,
+        )
 
-    def prompt_embeddings(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """Put the start token before and the prompt after visual tokens.
+    def prompt_embeddings(
+        self, tokens: Tensor, ids: Tensor, block_sizes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Put visual tokens at their places between the words.
 
         Args:
             tokens: ``(B, N, D_llm)``.
-            ids: ``(B, L)``.
+            ids: ``(B, L)`` of `prompt_ids`; the places are the same in every row.
+            block_sizes: how N is split over the places; None is all at one.
 
         Returns:
-            ``(B, 1 + N + L, D_llm)``.
+            ``(B, L - places + N, D_llm)``.
+
+        Raises:
+            ShapeError: there are more places than blocks, or fewer.
         """
-        embed = self.llm.get_input_embeddings()
-        start = embed(torch.full((len(ids), 1), self.start_id, device=ids.device))
-        words = embed(ids)
-        return torch.cat([start.to(tokens.dtype), tokens, words.to(tokens.dtype)], dim=1)
-
-
-def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Return ids ``(B, L)`` padded on the right, and the mask of what is not padding."""
-    length = max(len(row) for row in rows)
-    ids = torch.full((len(rows), length), pad_id)
-    mask = torch.zeros((len(rows), length), dtype=torch.bool)
-    for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = True
-    return ids, mask
+        blocks = tokens.split([tokens.shape[1]] if block_sizes is None else list(block_sizes), 1)
+        places = torch.eq(ids[0], VISUAL_ID).nonzero().flatten().tolist()
+        if len(places) != len(blocks):
+            raise ShapeError(f"{len(blocks)} blocks of visual tokens for {len(places)} places")
+        words = self.llm.get_input_embeddings()(ids.clamp(min=0)).to(tokens.dtype)
+        pieces, start = [], 0
+        for place, block in zip(places, blocks, strict=True):
+            pieces += [words[:, start:place], block.to(words.device)]
+            start = place + 1
+        return torch.cat([*pieces, words[:, start:]], dim=1)

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from pplava_core import pooling
 from pplava_core.errors import RecipeError
-from pplava_core.models.videolm import VideoLM, pad_rows
+from pplava_core.models.videolm import VideoLM
+from pplava_core.models.words import pad_rows
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS, Scene
 from pplava_core.train.align import patch_cosines
@@ -153,14 +154,14 @@ class InstructStage:
         tokens = self._visual_tokens(batch)
         prompts = [model.prompt_ids(e.question.text, e.history) for e in batch.examples]
         answers = [
-            [*model.tokenizer.encode(e.question.answer, add_special_tokens=False).ids, model.end_id]
+            [*model.words.tokenizer.encode(e.question.answer, add_special_tokens=False).ids, model.words.end_id]
             for e in batch.examples
         ]
         rows = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
-        ids, _ = pad_rows(rows, model.pad_id)
+        ids, _ = pad_rows(rows, model.words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         states = model.llm.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        before = 1 + tokens.shape[1]
+        before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
         row_numbers: list[int] = []
         places: list[int] = []
         labels: list[int] = []
@@ -262,7 +263,7 @@ class InstructStage:
         words = [*COLOURS, *KINDS]
         meanings = functional.normalize(model.embed_texts(words).float(), dim=-1)
         for word, meaning in zip(words, meanings, strict=True):
-            ids = model.tokenizer.encode(word, add_special_tokens=False).ids
+            ids = model.words.tokenizer.encode(word, add_special_tokens=False).ids
             if len(ids) == 1 and len(meaning) == table.shape[1]:
                 table[ids[0]] = meaning * len(meaning) ** 0.5 * _EMBEDDING_SPREAD
 

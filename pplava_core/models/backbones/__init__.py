@@ -1,16 +1,31 @@
-"""One adapter a backbone: how its parts are built and fed. No other file asks a model's name."""
+"""One adapter a backbone: how its parts are built and fed. No other file asks a model's name.
+
+An adapter is a module. nano's has `build`; one of a base model of transformers has
+`load_config`, `describe`, `key_mapping` and `Parts`, as `transformers_parts` explains.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pplava_core.errors import ModelError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-ADAPTERS = {"nano": "pplava_core.models.backbones.nano"}
+ADAPTERS = {
+    "nano": "pplava_core.models.backbones.nano",
+    "llava_next": "pplava_core.models.backbones.llava_next",
+    "llava_video": "pplava_core.models.backbones.llava_video",
+    "internvl3": "pplava_core.models.backbones.internvl3",
+}
+_BY_MODEL_TYPE = {
+    "llava_next": "llava_next",
+    "llava_onevision": "llava_video",
+    "llava_qwen": "llava_video",
+    "internvl": "internvl3",
+}
 
 
 def adapter(name: str) -> ModuleType:
@@ -24,3 +39,19 @@ def adapter(name: str) -> ModuleType:
     except KeyError:
         known = ", ".join(sorted(ADAPTERS))
         raise ModelError(f"no adapter for backbone {name!r}; this version has: {known}") from None
+
+
+def backbone_of(values: dict[str, Any]) -> str:
+    """Tell which adapter takes a folder of transformers' layout, from its `config.json`.
+
+    Raises:
+        ModelError: none does.
+    """
+    model_type = values.get("model_type")
+    if model_type not in _BY_MODEL_TYPE:
+        known = ", ".join(sorted(_BY_MODEL_TYPE))
+        raise ModelError(
+            f"config.json has model_type {model_type!r}; this version reads {known}, "
+            "and models of its own format"
+        )
+    return _BY_MODEL_TYPE[model_type]

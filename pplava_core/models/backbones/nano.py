@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, UsageError
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import Projector
+from pplava_core.types import ClipSource, VisualTokens
 from pplava_core.window import Size, Window
 
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
+FRAMES_PER_BATCH = 16
 _POSITION_SPREAD, _CONTENT_SPREAD = 0.4, 0.5
 
 
@@ -147,6 +149,22 @@ class NanoParts(nn.Module):
         nn.init.constant_(self.norm.weight, _CONTENT_SPREAD)
         self.places = TokenPlaces(tuple(config.tower["places"]), llm_width)
 
+    takes_aligned = True
+    whole_picture_tile = 0
+
+    def cuts(self, kind: str) -> bool:
+        """Tell whether inputs of a kind are cut into tiles: never."""
+        return False
+
+    def frames_together(self, kind: str, count: int) -> int:
+        """Return how many of a clip's frames are encoded at once."""
+        return FRAMES_PER_BATCH
+
+    def encode_pictures(self, pictures: Tensor, kind: str) -> Tensor:
+        """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
+        features: Tensor = self.tower(pictures)
+        return features
+
     def project(self, pooled: Tensor, aligned: Tensor, grid_size: Size, window: Window) -> Tensor:
         """Make tokens of pooled features.
 
@@ -168,6 +186,18 @@ class NanoParts(nn.Module):
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
         placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
         return placed.flatten(1, 3)
+
+    def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
+        """Pass all tokens in one run: pictures of a set stand at times of their own."""
+        return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
+
+    def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
+        """Refuse: nano was never anything but prompt-guided.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("nano has no base model's own path; use --pooling none for every patch")
 
 
 def build(config: VideoLMConfig) -> NanoParts:

@@ -1,0 +1,193 @@
+"""What the adapters of transformers' multimodal models have in common.
+
+The whole model is transformers' own class; it is the language model of a `VideoLM` and
+takes prompts as embeddings. `TransformersParts` reaches into it for tower and projector, so
+that pooling can stand between the two. An adapter module adds:
+
+- ``load_config(folder)``: transformers' configuration;
+- ``describe(folder, config)``: the same as a `VideoLMConfig`;
+- ``key_mapping(values)``: how names of an older layout become transformers', or None;
+- ``Parts``: a subclass of `TransformersParts`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pplava_core.errors import ModelError
+from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.projector import before_last_layer, last_layer
+from pplava_core.models.prompts import TEMPLATES
+from pplava_core.models.words import TransformersWords
+from pplava_core.types import ClipSource, VisualTokens
+from pplava_core.window import Size, Window
+
+if TYPE_CHECKING:
+    from pplava_core.models.aligner_folder import Aligner
+
+FRAMES_PER_BATCH = 8
+
+
+class TransformersParts:
+    """Tower and projector of a model of transformers, and how its tokens are laid out.
+
+    Holds no weights of its own: they belong to ``llm``.
+
+    Args:
+        llm: transformers' model with a language modelling head.
+        config: what it is.
+    """
+
+    takes_aligned = False
+    whole_picture_tile = 0
+    "Which of a cut picture's tiles shows all of it."
+
+    def __init__(self, llm: Any, config: VideoLMConfig) -> None:
+        self.llm, self.config = llm, config
+
+    @property
+    def base(self) -> Any:
+        """The model without its head."""
+        return self.llm.model
+
+    def frames_together(self, kind: str, count: int) -> int:
+        """Return how many of a clip's frames are encoded at once."""
+        return FRAMES_PER_BATCH
+
+    def cuts(self, kind: str) -> bool:
+        """Tell whether inputs of a kind are cut into tiles instead of resized."""
+        return False
+
+    def cut(self, picture: np.ndarray) -> np.ndarray:
+        """Return the tiles ``(N, height, width, 3)`` of a picture ``(H, W, 3)``, uint8."""
+        raise NotImplementedError
+
+    def take_extra(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what a checkpoint holds for parts of its own, by the checkpoint's names."""
+
+    def words(self, folder: Path, aligner: Aligner | None) -> TransformersWords:
+        """Load the tokenizer and say how prompts are worded.
+
+        Raises:
+            ModelError: the folder has no usable tokenizer.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, ImportError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"{folder} has no usable tokenizer: {reason}") from error
+        named = self.llm.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+        return TransformersWords(
+            tokenizer,
+            None if aligner is None else aligner.tokenizer,
+            TEMPLATES[self.config.template],
+            visual_token=tokenizer.convert_ids_to_tokens(self.llm.config.image_token_id),
+            end_ids=ends - {None},
+            pad_texts_fully=aligner is not None and aligner.pads_fully,
+        )
+
+    def encode_pictures(self, pictures: Tensor, kind: str) -> Tensor:
+        """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
+        return self.features(self.normalised(pictures, kind))
+
+    def normalised(self, pictures: Tensor, kind: str) -> Tensor:
+        """Return pictures as the tower reads them, by the checkpoint's mean and deviation."""
+        table = self.config.tower
+        which = "video" if kind in ("video", "frames") and "video_mean" in table else "image"
+        mean, deviation = (
+            torch.tensor(table[f"{which}_{name}"], device=pictures.device)[:, None, None]
+            for name in ("mean", "deviation")
+        )
+        tower = self.base.vision_tower
+        return ((pictures.float() / 255 - mean) / deviation).to(tower.device, tower.dtype)
+
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """Return ``(N, H, W, D)`` of the layer that the configuration names."""
+        settings = self.llm.config
+        layer = settings.vision_feature_layer
+        output = self.base.vision_tower(pixel_values, output_hidden_states=layer)
+        states: Tensor = output.hidden_states[layer]
+        if settings.vision_feature_select_strategy == "default":
+            states = states[:, 1:]
+        return square(states)
+
+    def before_last_layer(self, features: Tensor) -> Tensor:
+        """Apply the projector but for its last layer, which commutes with pooling."""
+        projector = self.base.multi_modal_projector
+        first = projector.linear_1.weight
+        return before_last_layer(projector, features.to(first.device, first.dtype))
+
+    def last_layer(self, hidden: Tensor, weight_sums: Tensor | None = None) -> Tensor:
+        """Apply the projector's last layer to pooled features; see `projector.last_layer`."""
+        return last_layer(self.base.multi_modal_projector, hidden, weight_sums)
+
+    def project(
+        self, pooled: Tensor, aligned: Tensor | None, grid_size: Size, window: Window
+    ) -> Tensor:
+        """Return ``(B, N, D_llm)`` for pooled features ``(B, T', H', W', D)``."""
+        return self.last_layer(self.before_last_layer(pooled)).flatten(1, 3)
+
+    def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
+        """Lay pooled tokens out as the kind of input wants it.
+
+        Args:
+            tokens: ``(B, N, D_llm)``, time slowest.
+            size: ``(T', H', W')`` whose product is N.
+            source: what the clip is; None is a film.
+        """
+        if source is not None and source.kind == "images":
+            blocks = (size[1] * size[2],) * size[0]
+            return VisualTokens(tokens=tokens, block_sizes=blocks)
+        return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
+
+    def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
+        """Return the tokens that the base model itself would make of ``(B, T, H, W, D)``.
+
+        Raises:
+            UsageError: it has no path for this kind of input.
+        """
+        raise NotImplementedError
+
+
+def square(states: Tensor) -> Tensor:
+    """Return ``(N, side, side, D)`` for ``(N, side², D)``."""
+    side = round(states.shape[1] ** 0.5)
+    return states.reshape(len(states), side, side, -1)
+
+
+def pixel_statistics(folder: Path) -> dict[str, list[float]]:
+    """Read a folder's means and deviations, for pictures and, where they differ, films.
+
+    Raises:
+        ModelError: there is no preprocessor_config.json, or it has none.
+    """
+    image = _statistics(folder / "preprocessor_config.json")
+    if image is None:
+        raise ModelError(f"{folder} has no preprocessor_config.json; the model is incomplete")
+    found = {"image_mean": image[0], "image_deviation": image[1]}
+    for name in ("video_preprocessor_config.json", "video_processor/preprocessor_config.json"):
+        video = _statistics(folder / name)
+        if video is not None:
+            found |= {"video_mean": video[0], "video_deviation": video[1]}
+            break
+    return found
+
+
+def _statistics(path: Path) -> tuple[list[float], list[float]] | None:
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return values["image_mean"], values["image_std"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error

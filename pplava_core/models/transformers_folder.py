@@ -1,0 +1,260 @@
+"""Loads a base model's folder, or one of the authors' checkpoints, as a `VideoLM`.
+
+The multimodal model is transformers' own and is loaded by it, shard by shard; every tensor
+that transformers has no place for must be the aligner's or the BT-Adapter's, and every place
+must be filled. Knows layouts of folders; what differs from model to model is in its adapter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pplava_core.errors import ModelError
+from pplava_core.models import aligner_folder, backbones
+from pplava_core.models.aligner_folder import Aligner
+from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.tensor_files import read_tensors, tensor_names, weight_files
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pplava_core.models.videolm import VideoLM
+
+_PROJECTOR = "multi_modal_projector."
+_PROJECTOR_OWN = ("linear_1.", "linear_2.", "layer_norm.", "logit_bias")
+"Parts of a released projector that are not the aligner's."
+_UNREAD = ("vision_tower.post_layernorm.", "vision_tower.head.", "logit_bias")
+"What some checkpoints carry along and nothing here reads: a softmax does not see a bias."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where weights go and in which numbers."""
+
+    device: str = "cpu"
+    "As torch names devices, or `auto` to spread the model over all GPUs."
+    dtype: torch.dtype | None = None
+    "None is float32."
+    quantize: str | None = None
+    "`4bit` or `8bit`, of the language model alone."
+    attention: str = "sdpa"
+
+
+def describe_folder(folder: Path) -> VideoLMConfig:
+    """Say what a folder of transformers' layout holds, without reading weights.
+
+    Raises:
+        ModelError: it is no such folder, or no adapter takes it.
+    """
+    values = _values(folder)
+    adapter = backbones.adapter(backbones.backbone_of(values))
+    return _described(adapter, folder, _guarded(adapter.load_config, folder))
+
+
+def load_transformers_model(
+    folder: Path,
+    placement: Placement,
+    *,
+    config: VideoLMConfig | None = None,
+    aligner: Path | None = None,
+    revision: str = "",
+) -> VideoLM:
+    """Load a folder of transformers' layout.
+
+    Args:
+        folder: configuration, weights, tokenizer and preprocessor.
+        placement: device and number format.
+        config: what the model is; None is what the folder says.
+        aligner: an aligner folder to use; None looks for one in and beside the weights.
+        revision: names the model's features in caches.
+
+    Raises:
+        ModelError: a file is missing or damaged, or a tensor is missing, unknown or of
+            another shape.
+    """
+    import torch
+
+    from pplava_core.models.videolm import VideoLM
+
+    values = _values(folder)
+    adapter = backbones.adapter(backbones.backbone_of(values))
+    weight_files(folder)  # refuses what leads out of the folder before anything else opens it
+    settings = _guarded(adapter.load_config, folder)
+    described = config or _described(adapter, folder, settings)
+    llm, unknown = _load_llm(folder, settings, placement, adapter.key_mapping(values))
+    extra = {name for name in tensor_names(folder) if _is_extra(name)}
+    _check_all_known(folder, unknown, extra)
+    tensors = read_tensors(folder, extra.__contains__)
+    found = _aligner(folder, values, settings, tensors, aligner)
+    if found is not None:
+        described = replace(described, aligner=_settings_of(found))
+    parts = adapter.Parts(llm, described)
+    parts.take_extra(tensors)
+    words = parts.words(folder, found)
+    encoder = None
+    if found is not None:
+        device = parts.base.vision_tower.device
+        encoder = found.encoder.to(device, placement.dtype or torch.float32)
+    model = VideoLM(
+        described, parts=parts, aligner=encoder, llm=llm, words=words, revision=revision
+    )
+    return model.eval()
+
+
+def _values(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{folder} is no model folder: config.json: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} does not describe a model")
+    return values
+
+
+def _described(adapter: Any, folder: Path, settings: Any) -> VideoLMConfig:
+    config: VideoLMConfig = _guarded(adapter.describe, folder, settings)
+    return config
+
+
+def _guarded(function: Any, *arguments: Any) -> Any:
+    """Call what reads a folder's settings; each library has errors of its own for a bad one."""
+    try:
+        return function(*arguments)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{arguments[0]}: config.json cannot be used: {_line(error)}") from error
+
+
+def _load_llm(
+    folder: Path, settings: Any, placement: Placement, key_mapping: dict[str, str] | None
+) -> tuple[Any, set[str]]:
+    """Load transformers' own class, and name the tensors it has no place for."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    dtype = placement.dtype or torch.float32
+    try:
+        llm, info = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            config=settings,
+            dtype=dtype,
+            device_map=placement.device,
+            attn_implementation=placement.attention,
+            quantization_config=_quantization(placement, dtype),
+            key_mapping=key_mapping,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # shapes, damaged files, settings: each a class of its own
+        if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+            raise
+        raise ModelError(f"{folder} cannot be loaded: {_line(error)}") from error
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        raise ModelError(
+            f"{folder} lacks the tensor {missing[0]} ({len(missing)} missing); "
+            "its files are incomplete or belong to another model"
+        )
+    if info["mismatched_keys"]:
+        name, found, wanted = sorted(info["mismatched_keys"])[0]
+        raise ModelError(
+            f"{folder}: {name} is {tuple(found)}, not {tuple(wanted)} as config.json asks"
+        )
+    return llm, set(map(str, info["unexpected_keys"]))
+
+
+def _quantization(placement: Placement, dtype: torch.dtype) -> Any:
+    """Return how transformers is to quantise the language model, and only that."""
+    if placement.quantize is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    spared = ["vision_tower", "multi_modal_projector", "lm_head"]
+    if placement.quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=spared)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=spared,
+    )
+
+
+def _is_extra(name: str) -> bool:
+    """Tell whether a tensor is for this project's own parts and not for transformers' class."""
+    _, _, rest = name.rpartition(_PROJECTOR)
+    if _PROJECTOR in name:
+        return not rest.startswith(_PROJECTOR_OWN)
+    return "btadapter_" in name
+
+
+def _check_all_known(folder: Path, unknown: Iterable[str], extra: Iterable[str]) -> None:
+    """Refuse tensors that nobody has a place for; transformers renames some before it says so."""
+    ours = {_plain(name) for name in extra}
+    strange = sorted(
+        name
+        for name in unknown
+        if _plain(name) not in ours and not any(part in _plain(name) for part in _UNREAD)
+    )
+    if strange:
+        raise ModelError(
+            f"{folder} has an unknown tensor {strange[0]} ({len(strange)} unknown); "
+            "config.json belongs to another model"
+        )
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.")
+
+
+def _aligner(
+    folder: Path,
+    values: dict[str, Any],
+    settings: Any,
+    tensors: dict[str, Tensor],
+    given: Path | None,
+) -> Aligner | None:
+    """Find the aligner: the one given, the checkpoint's own, or one that lies beside it."""
+    own = {
+        name.rpartition(_PROJECTOR)[2]: tensor
+        for name, tensor in tensors.items()
+        if _PROJECTOR in name
+    }
+    if given is not None:
+        return aligner_folder.load_aligner(given)
+    if own:
+        source = aligner_folder.named_source(str(values.get("clip_weight")), folder)
+        return aligner_folder.from_released(
+            own,
+            source,
+            patch_width=settings.vision_config.hidden_size,
+            probe=bool(values.get("valuew_plus", False)),
+            extended=bool(values.get("extend_clip", True)),
+        )
+    if (folder / aligner_folder.FOLDER).is_dir():
+        return aligner_folder.load_aligner(folder / aligner_folder.FOLDER)
+    if (folder / aligner_folder.SOURCE_FOLDER / "config.json").is_file():
+        return aligner_folder.from_pretrained(
+            folder / aligner_folder.SOURCE_FOLDER, patch_width=settings.vision_config.hidden_size
+        )
+    return None
+
+
+def _settings_of(aligner: Aligner) -> dict[str, Any]:
+    encoder = aligner.encoder
+    return {"text": asdict(encoder.text_settings), "patches": asdict(encoder.patch_settings)}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
