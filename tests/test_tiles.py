@@ -8,7 +8,12 @@ import torch
 from PIL import Image
 
 from pplava_core.errors import ModelError, ShapeError
-from pplava_core.models.tiles import arrange, cut_internvl, cut_llava_next
+from pplava_core.models.tiles import (
+    arrange,
+    cut_internvl,
+    cut_llava_next,
+    cut_llava_onevision,
+)
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "tiles.npz")
 PINPOINTS = [[20, 40], [40, 20], [40, 40], [60, 20], [20, 60]]
@@ -73,29 +78,31 @@ def test_llava_onevision_cuts_no_other_way(shape):
     )  # fmt: skip
     pixels = picture(*shape)
     theirs = processor(pixels, input_data_format="channels_last")["pixel_values"][0]
-    ours = cut_llava_next(pixels, PINPOINTS, 20)
+    ours = cut_llava_onevision(pixels, PINPOINTS, 20)
     assert np.array_equal(ours, np.stack(theirs).transpose(0, 2, 3, 1))
+    assert np.array_equal(ours, cut_llava_next(pixels, PINPOINTS, 20))
 
 
 def test_the_authors_tiles_of_a_picture_with_odd_padding():
     pixels, expected = GOLDEN["clip.picture"], GOLDEN["clip.tiles"]
     pinpoints = GOLDEN["clip.pinpoints"]
-    tiles = cut_llava_next(pixels, pinpoints, 84, short_padding="crop")
+    tiles = cut_llava_next(pixels, pinpoints, 84, short_padding=True)
     assert np.array_equal(tiles, expected)
     # what transformers does now differs in the last row of tiles only
     now = cut_llava_next(pixels, pinpoints, 84)
     assert np.array_equal(now[:3], expected[:3])
     assert not np.array_equal(now[3:], expected[3:])
-    stretched = cut_llava_next(pixels, pinpoints, 84, short_padding="stretch")
+    stretched = cut_llava_onevision(pixels, pinpoints, 84, short_padding=True)
     assert stretched.shape == expected.shape
     assert not np.array_equal(stretched[3:], expected[3:])
 
 
-@pytest.mark.parametrize("short_padding", [None, "crop", "stretch"])
-def test_even_padding_is_the_same_then_and_now(short_padding):
+@pytest.mark.parametrize("cut", [cut_llava_next, cut_llava_onevision])
+@pytest.mark.parametrize("short_padding", [False, True])
+def test_even_padding_is_the_same_then_and_now(cut, short_padding):
     pinpoints = [[56, 112], [112, 56], [112, 112], [168, 56], [56, 168]]
     pixels, expected = GOLDEN["processor.picture"], GOLDEN["processor.tiles"]
-    tiles = cut_llava_next(pixels, pinpoints, 56, short_padding=short_padding)
+    tiles = cut(pixels, pinpoints, 56, short_padding=short_padding)
     assert np.array_equal(tiles, expected)
 
 

@@ -9,7 +9,7 @@ works on any grid, pooled or not. Knows no model and no features, and does not p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pplava_core.errors import ModelError, ShapeError
 
@@ -22,13 +22,9 @@ Pinpoints = Sequence[Sequence[int]]
 
 
 def cut_llava_next(
-    picture: np.ndarray,
-    pinpoints: Pinpoints,
-    size: int,
-    *,
-    short_padding: Literal["crop", "stretch"] | None = None,
+    picture: np.ndarray, pinpoints: Pinpoints, size: int, *, short_padding: bool = False
 ) -> np.ndarray:
-    """Cut a picture as LLaVA-NeXT and LLaVA-OneVision do.
+    """Cut a picture as LLaVA-NeXT does.
 
     The best of the sizes is the one that keeps most of the picture's pixels and wastes fewest;
     the picture is brought into it with its aspect kept, on black, and cut.
@@ -38,10 +34,10 @@ def cut_llava_next(
         pinpoints: sizes to choose from, each a multiple of ``size`` (a config's
             ``image_grid_pinpoints``).
         size: pixels of a tile's side.
-        short_padding: where the padding is an odd number of pixels, transformers up to 4.45
-            (which the authors used) left one out, so that the last tiles came out a pixel short
-            and were enlarged: cropped to a square again for LLaVA-NeXT, stretched to one for
-            LLaVA-OneVision. None is as transformers does now, and LLaVA always did.
+        short_padding: where the padding is an odd number of pixels, leave one out, as
+            transformers up to 4.45 did, which the authors used: the last tiles come out a pixel
+            short, are enlarged and cropped to a square again. Otherwise as transformers does
+            now, and LLaVA's own code always did.
 
     Returns:
         ``(N, size, size, 3)`` uint8: first the whole picture, squashed into one tile, then the
@@ -51,6 +47,27 @@ def cut_llava_next(
         ShapeError: the picture is not one.
         ModelError: the sizes cannot be cut into whole tiles.
     """
+    return _cut(picture, pinpoints, size, {"shortest_edge": size}, short_padding)
+
+
+def cut_llava_onevision(
+    picture: np.ndarray, pinpoints: Pinpoints, size: int, *, short_padding: bool = False
+) -> np.ndarray:
+    """Cut a picture as LLaVA-OneVision does: as LLaVA-NeXT, but short tiles are stretched.
+
+    See `cut_llava_next` for what goes in, comes out and is raised; the two differ where
+    ``short_padding`` leaves tiles that are no squares, and nowhere else.
+    """
+    return _cut(picture, pinpoints, size, {"height": size, "width": size}, short_padding)
+
+
+def _cut(
+    picture: np.ndarray,
+    pinpoints: Pinpoints,
+    size: int,
+    processor_size: dict[str, int],
+    short_padding: bool,
+) -> np.ndarray:
     from transformers.models.llava_next.image_processing_pil_llava_next import (
         LlavaNextImageProcessorPil,
     )
@@ -61,17 +78,15 @@ def cut_llava_next(
             return (top, top), (left, left)
 
     _check_picture(picture)
-    square = {"height": size, "width": size}
     processor = (ShortPadding if short_padding else LlavaNextImageProcessorPil)(
         do_rescale=False,
         do_normalize=False,
         do_pad=False,
-        size=square if short_padding == "stretch" else {"shortest_edge": size},
-        crop_size=square,
+        size=processor_size,
+        crop_size={"height": size, "width": size},
         image_grid_pinpoints=_checked(pinpoints, size),
     )
-    cut = processor(picture, input_data_format="channels_last")["pixel_values"][0]
-    return _channels_last(cut)
+    return _channels_last(processor(picture, input_data_format="channels_last")["pixel_values"][0])
 
 
 def cut_internvl(
@@ -122,7 +137,7 @@ def arrange(
     """Put the tokens of a picture's tiles in a row, as LLaVA-NeXT does.
 
     Args:
-        tokens: ``(1, N, H', W', D)`` of the tiles of `cut_llava_next`, pooled or not.
+        tokens: ``(1, N, H', W', D)`` of the tiles of the functions above, pooled or not.
         picture_size: height and width in pixels of the picture that was cut.
         pinpoints: the sizes it was cut with.
         size: pixels of a tile's side.
