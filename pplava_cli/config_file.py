@@ -2,20 +2,24 @@
 
 The order is flag, environment ``PPLAVA_*``, this file, built-in default. The command
 line parser keeps that order by itself once it is told the file's values as defaults, so
-this module only finds and checks the file. Its keys are the long flags that have an
-environment variable, with underscores (``max_new_tokens = 64``); it has no list of its
-own and so cannot fall behind `pplava_cli.options`.
+this module only finds and checks the file, and sets a key in it where that is asked for.
+Its keys are the long flags that have an environment variable, with underscores
+(``max_new_tokens = 64``); it has no list of its own and so cannot fall behind
+`pplava_cli.options`.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pplava_core.atomic import replacing
 from pplava_core.errors import UsageError
 
 
@@ -44,6 +48,28 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read settings from {path}: {error}; correct or remove it"
         ) from None
+
+
+def write_setting(path: Path, key: str, value: str) -> None:
+    """Set one key of the settings file and leave every other line as it is.
+
+    Raises:
+        UsageError: the file cannot be read or written, or is written so that only a person
+            can change this key.
+    """
+    table = read_config(path)
+    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        new, count = re.subn(rf"(?m)^{key}[ \t]*=.*$", lambda _: line, text, count=1)
+        new = new if count else f"{line}\n{text}"
+        if tomllib.loads(new) != table | {key: value}:
+            raise ValueError("its other lines would change their meaning")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {line} into {path}: {error}; edit it by hand") from None
 
 
 def settings_of(command: Any) -> dict[str, Any]:

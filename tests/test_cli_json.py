@@ -125,7 +125,22 @@ def test_model(run_pplava, monkeypatch, command):
     )
     monkeypatch.setattr(catalog, "list_models", lambda: [entry])
     monkeypatch.setattr(catalog, "find_model", lambda name: entry)
-    check(record_of(run_pplava("models", *command, "--json")))
+    first, *known = map(json.loads, run_pplava("models", *command, "--json").stdout.splitlines())
+    check(first)
+    assert all(record.keys() == first.keys() for record in known)
+    assert bool(known) == (command == ["list"])
+
+
+def test_model_default(run_pplava):
+    check(record_of(run_pplava("models", "default", "--json")))
+
+
+def test_model_verified_and_removed(run_pplava, own_directories):
+    from store_folders import write_pulled
+
+    write_pulled("small")
+    check(record_of(run_pplava("models", "verify", "small", "--json")))
+    check(record_of(run_pplava("models", "rm", "small", "--yes", "--json")))
 
 
 def test_cache(run_pplava):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pplava_core.errors import ModelError
+from pplava_core.models.config import read_config
 from pplava_core.models.store import hub
 from pplava_core.models.store.download import Progress, Wanted, check_space, fill, sweep
 from pplava_core.models.store.foreign import describe_foreign
@@ -142,7 +143,8 @@ def _gather(
     wanted = {name: Wanted(source=at_commit, file=file) for name, file in chosen.items()}
     check_space(partial, wanted)
     fill(partial, {"config.json": wanted["config.json"]})
-    aligner = _aligner_of(source, partial)
+    with _refusing(partial):
+        aligner = _aligner_of(source, partial)
     aligner_commit = None
     if aligner:
         aligner_commit, files = _wanted_of_aligner(aligner)
@@ -150,7 +152,8 @@ def _gather(
         check_space(partial, wanted)
     fill(partial, wanted, progress)
     sweep(partial, wanted)
-    _refuse_unsafe(partial)
+    with _refusing(partial):
+        check_index(partial)
     known = known_at(source.repo, source.subfolder)
     record = SourceRecord(
         repo=source.repo,
@@ -170,10 +173,22 @@ def _gather(
 
 
 def _aligner_of(source: HubSource, partial: Path) -> AlignerSource | None:
-    """Say what has to be fetched beside the model, if anything."""
-    known = known_at(source.repo, source.subfolder)
+    """Say what has to be fetched beside the model, if anything.
+
+    Raises:
+        ModelError: this version cannot use such a model, so that the rest is not fetched.
+    """
     foreign = describe_foreign(partial)
-    aligner = known.aligner if known else foreign.aligner if foreign else None
+    if foreign is None:
+        read_config(partial)
+        return None
+    if not foreign.backbone:
+        raise ModelError(
+            f"{source} is a {foreign.model_type!r} model, which no adapter of this version takes; "
+            "`pplava models list` shows some that one takes"
+        )
+    known = known_at(source.repo, source.subfolder)
+    aligner = known.aligner if known else foreign.aligner
     if aligner and aligner.weights_inside and aligner.has_bundled_tokenizer:
         return None
     return aligner
@@ -190,10 +205,11 @@ def _wanted_of_aligner(aligner: AlignerSource) -> tuple[str, dict[str, Wanted]]:
     }
 
 
-def _refuse_unsafe(partial: Path) -> None:
-    """Check the index of what was fetched; a hostile one is not kept."""
+@contextlib.contextmanager
+def _refusing(partial: Path) -> Iterator[None]:
+    """Keep nothing of a model that is refused."""
     try:
-        check_index(partial)
+        yield
     except ModelError:
         shutil.rmtree(partial)
         raise

@@ -84,6 +84,23 @@ def folder_of_hub_name(name: str) -> Path | None:
     return folder
 
 
+def pulled_folder(name: str) -> Path:
+    """Find the folder of a model that was pulled, whatever has become of its files.
+
+    Raises:
+        ModelError: no such model was pulled.
+    """
+    folder = folder_of_hub_name(name)
+    if folder is None and Path(name).name == name:
+        folder = models_directory() / name
+    if folder is None or read_record(folder) is None:
+        raise ModelError(
+            missing_line(name)
+            or f"{name} was not pulled from a hub, so there is nothing to compare it with"
+        )
+    return folder
+
+
 def missing_line(name: str) -> str | None:
     """Say how to fetch a model that is not here; None if the name is none on a hub."""
     known, source = find_known(name), _source_of(name)
@@ -117,12 +134,11 @@ def verify(folder: Path, progress: Progress | None = None) -> SourceRecord:
         What was checked.
 
     Raises:
-        UsageError: nothing is recorded of this folder.
-        ModelError: a file is missing or has changed.
+        ModelError: a file is missing or has changed, or nothing is recorded of this folder.
     """
     record = read_record(folder)
     if record is None:
-        raise UsageError(f"{folder} was not pulled from a hub, so there is nothing to compare with")
+        raise ModelError(f"{folder} was not pulled from a hub: there is nothing to compare it with")
     broken, done_bytes = [], 0
     for name, file in record.files.items():
 
