@@ -37,8 +37,8 @@ class PixelRule:
 
     height: int
     width: int
-    resize: Literal["squash", "pad"] = "squash"
-    "`squash` ignores the aspect ratio; `pad` keeps it and fills with black."
+    resize: Literal["squash", "pad", "pad_short"] = "squash"
+    "`squash` ignores the aspect ratio; `pad` keeps it and fills with black; see `resize_picture`."
 
 
 @dataclass(frozen=True, kw_only=True)

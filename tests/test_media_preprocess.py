@@ -34,11 +34,15 @@ def test_squashing_equals_the_reference(reference, name):
     )
 
 
-def test_padding_equals_the_reference(reference):
-    rule = PixelRule(height=384, width=384, resize="pad")
-    padded = resize_picture(reference["tall"], rule)[::7, ::7]
+@pytest.mark.parametrize(
+    ("name", "resize"), [("tall", "pad"), ("tall", "pad_short"), ("odd", "pad_short")]
+)
+def test_padding_equals_the_reference(reference, name, resize):
+    """The padding of one is odd: there the reference stretches by a pixel."""
+    rule = PixelRule(height=384, width=384, resize=resize)
+    padded = resize_picture(reference[name], rule)[::7, ::7]
     np.testing.assert_allclose(
-        padded, from_reference(reference["tall_padded_every_7th"]), atol=1e-3, rtol=0
+        padded, from_reference(reference[f"{name}_padded_every_7th"]), atol=1e-3, rtol=0
     )
 
 
@@ -64,6 +68,22 @@ def test_every_picture_comes_to_the_size_asked_for(height, width, rule_height, r
         assert shown_height == rule_height or shown_width == rule_width
         assert abs(2 * rows.min() + shown_height - rule_height) <= 1
         assert abs(2 * columns.min() + shown_width - rule_width) <= 1
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.integers(1, 50))
+def test_short_padding_differs_from_padding_by_an_odd_pixel_only(
+    height, width, rule_height, rule_width
+):
+    picture = np.full((height, width, 3), 200, dtype=np.uint8)
+    padded, short = (
+        resize_picture(picture, PixelRule(height=rule_height, width=rule_width, resize=resize))
+        for resize in ("pad", "pad_short")
+    )
+    assert short.shape == padded.shape
+    rows, columns = np.nonzero(padded[..., 0])
+    shown = np.ptp(rows) + 1, np.ptp(columns) + 1
+    if not ((rule_height - shown[0]) % 2 or (rule_width - shown[1]) % 2):
+        assert np.array_equal(short, padded)
 
 
 def test_a_picture_that_fits_is_left_alone():

@@ -55,7 +55,8 @@ def describe_released(
     """Say what a base model's folder, or one of the authors' checkpoints, is.
 
     The authors' say how they pool and were trained to project first; a base model is pooled
-    by a convex weighting before its projector.
+    by a convex weighting before its projector. The authors' pictures were cut as transformers
+    did it then, see `tiles.cut_llava_next`.
     """
     released = getattr(config, "pooling_kernel", None) is not None
     side = config.vision_config.image_size
@@ -73,7 +74,7 @@ def describe_released(
         pooling_temperature=getattr(config, "pooling_temp", 0.01),
         projector_order="project_first" if released else "pool_first",
         template=("qwen" if text_type == "qwen2" else "v1") if released else base_template,
-        tower=dict(pixel_statistics(folder)),
+        tower=pixel_statistics(folder) | {"short_padding": released},
     )
 
 
@@ -95,6 +96,9 @@ def _window(config: Any, name: str, default: Size) -> Window:
 
 class Parts(TransformersParts):
     """LLaVA-NeXT's tower, projector and layout of tiles, and the authors' BT-Adapter."""
+
+    reference_axis_quirk = False
+    "Set it to read clips of exactly 3 frames as the authors' code misreads them; see `BtAdapter`."
 
     def take_extra(self, tensors: Mapping[str, Tensor]) -> None:
         """Put a checkpoint's BT-Adapter beside the tower, where its configuration has one."""
@@ -127,7 +131,12 @@ class Parts(TransformersParts):
         if self._branch is None:
             return self.features(pixel_values)
         tower = self.base.vision_tower
-        states: Tensor = self._branch(tower, pixel_values, separate=kind == "image")
+        states: Tensor = self._branch(
+            tower,
+            pixel_values,
+            separate=kind == "image",
+            reference_axis_quirk=self.reference_axis_quirk,
+        )
         return square(states[:, 1:])
 
     def cuts(self, kind: str) -> bool:
@@ -137,7 +146,10 @@ class Parts(TransformersParts):
     def cut(self, picture: np.ndarray) -> np.ndarray:
         """Return the tiles of a picture, the whole of it first."""
         return tiles.cut_llava_next(
-            picture, self.llm.config.image_grid_pinpoints, self.config.pixels.height
+            picture,
+            self.llm.config.image_grid_pinpoints,
+            self.config.pixels.height,
+            short_padding=self.config.tower.get("short_padding", False),
         )
 
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:

@@ -6,6 +6,7 @@ Takes `llava-hf/llava-onevision-*`, the authors' SigLIP folders, and the origina
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,6 @@ from pplava_core.models.backbones import llava_next
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.types import ClipSource, VisualTokens
 
-_RELEASED_FILM_PIXELS = {"video_mean": [0.5] * 3, "video_deviation": [0.5] * 3}
-"The authors' code normalises films so, whatever the folder's preprocessor says."
-
 load_config = llava_next.load_config
 key_mapping = llava_next.key_mapping
 
@@ -30,8 +28,8 @@ def describe(folder: Path, config: Any) -> VideoLMConfig:
     described = llava_next.describe_released(
         folder, config, backbone="llava_video", resize="pad", base_template="llava_onevision"
     )
-    if described.projector_order == "project_first":  # a checkpoint of the authors
-        described.tower.update(_RELEASED_FILM_PIXELS)
+    if described.tower["short_padding"]:  # a checkpoint of the authors pads films so, too
+        return replace(described, pixels=replace(described.pixels, resize="pad_short"))
     return described
 
 
@@ -41,7 +39,10 @@ class Parts(llava_next.Parts):
     def cut(self, picture: np.ndarray) -> np.ndarray:
         """Return the tiles of a picture, the whole of it first."""
         return tiles.cut_llava_onevision(
-            picture, self.llm.config.image_grid_pinpoints, self.config.pixels.height
+            picture,
+            self.llm.config.image_grid_pinpoints,
+            self.config.pixels.height,
+            short_padding=self.config.tower.get("short_padding", False),
         )
 
     def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
