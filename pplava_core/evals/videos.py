@@ -25,17 +25,19 @@ _PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _CHUNK_BYTES = 1 << 20
 
 
-class Videos:
-    """Finds the videos of a data folder, in folders and inside its zips.
+class Finder:
+    """Finds the videos of a data folder, or files of another kind, in folders and inside its zips.
 
     The folder is walked once, at the first question; nothing is unpacked.
 
     Args:
         folder: the data folder. Links to folders are followed.
+        suffixes: what names end in; of videos by default.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES) -> None:
         self._folder = folder
+        self._suffixes = suffixes
         self._found: dict[str, list[Path]] | None = None
 
     def find(self, *names: str) -> Path | None:
@@ -43,19 +45,23 @@ class Videos:
 
         Args:
             names: ways to name it, the likeliest first: ``"a.mp4"``, or the end of a path,
-                ``"star/Charades_v1_480/a.mp4"``. Another video suffix will do as well, and a
-                name without one is also that of a folder of pictures.
+                ``"star/Charades_v1_480/a.mp4"``. Another of the suffixes will do as well, and
+                a name without one is also that of a folder of pictures.
         """
         if self._found is None:
             self._found = {}
-            for path in _films_and_folders(self._folder):
-                self._found.setdefault(_stem(path.name), []).append(path)
+            for path in _files_and_folders(self._folder, self._suffixes):
+                self._found.setdefault(self._stem(path.name), []).append(path)
         for name in names:
             tail = PurePosixPath(name)
-            for path in self._found.get(_stem(tail.name), ()):
+            for path in self._found.get(self._stem(tail.name), ()):
                 if path.parts[len(path.parts) - len(tail.parts) : -1] == tail.parts[:-1]:
                     return path
         return None
+
+    def _stem(self, name: str) -> str:
+        stem, suffix = os.path.splitext(name)
+        return (stem if suffix.lower() in self._suffixes else name).lower()
 
 
 def unpacked(path: Path) -> Path:
@@ -93,8 +99,8 @@ def unpacked(path: Path) -> Path:
     return target
 
 
-def _films_and_folders(folder: Path) -> Iterator[Path]:
-    """Give every film and folder of pictures below a folder, those outside zips first."""
+def _files_and_folders(folder: Path, wanted: frozenset[str]) -> Iterator[Path]:
+    """Give every file of a kind and folder of pictures below a folder, outside zips first."""
     archives: list[Path] = []
     entered: set[str] = set()
     for name, folders, files in os.walk(folder, followlinks=True):
@@ -110,14 +116,14 @@ def _films_and_folders(folder: Path) -> Iterator[Path]:
             yield here
         if ".zip" in suffixes:
             archives += [here / file for file in files if file.lower().endswith(".zip")]
-        if suffixes & VIDEO_SUFFIXES:
-            yield from (here / file for file in sorted(files) if _is_video(file))
+        if suffixes & wanted:
+            yield from (here / file for file in sorted(files) if _is_wanted(file, wanted))
     for archive in sorted(archives):
-        yield from _members(archive)
+        yield from _members(archive, wanted)
 
 
-def _members(archive: Path) -> Iterator[Path]:
-    """Give the films and folders of pictures inside a zip, as paths that go through it."""
+def _members(archive: Path, wanted: frozenset[str]) -> Iterator[Path]:
+    """Give the files and folders of pictures inside a zip, as paths that go through it."""
     try:
         with zipfile.ZipFile(archive) as opened:
             names = [name for name in opened.namelist() if _is_safe(name)]
@@ -128,7 +134,7 @@ def _members(archive: Path) -> Iterator[Path]:
         for name in names
         if os.path.splitext(name)[1].lower() in _PICTURE_SUFFIXES
     )
-    yield from (archive / name for name in names if _is_video(name))
+    yield from (archive / name for name in names if _is_wanted(name, wanted))
     yield from (archive / name for name in folders if name != ".")
 
 
@@ -175,17 +181,12 @@ def _is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
-def _is_video(name: str) -> bool:
+def _is_wanted(name: str, wanted: frozenset[str]) -> bool:
     # a name that begins with a dot is what macOS leaves beside a file in its zips
     base = name.rsplit("/", 1)[-1]
-    return os.path.splitext(base)[1].lower() in VIDEO_SUFFIXES and not base.startswith(".")
+    return os.path.splitext(base)[1].lower() in wanted and not base.startswith(".")
 
 
 def _is_safe(name: str) -> bool:
     """Whether a member's name stays inside the folder it is unpacked into."""
     return not (name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"))
-
-
-def _stem(name: str) -> str:
-    stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in VIDEO_SUFFIXES else name).lower()
