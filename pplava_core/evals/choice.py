@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark, Extracted, Item, Prediction, Report, Settings, Table
 from pplava_core.evals.tables import share_row, tables_by_axis
 
@@ -32,6 +33,18 @@ class ChoiceBenchmark(Benchmark):
     orders: ClassVar[Mapping[str, Sequence[str]]] = {}
     "The published order of an axis's values."
     headline: ClassVar[str] = "accuracy"
+
+    def split(self, settings: Settings) -> str:
+        """Return the split asked for, or the default.
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        split = settings.split or self.info.splits[0]
+        if split not in self.info.splits:
+            known = " or ".join(self.info.splits)
+            raise UsageError(f"{self.info.title} has no split {split!r}; give {known}")
+        return split
 
     def num_frames(self, item: Item, settings: Settings) -> int:
         """Return how many frames of the item's video are shown."""

@@ -36,6 +36,8 @@ _SYSTEM = (
     "and movement of objects, and the action and pose of persons. Based on your observations, "
     "select the best option that accurately addresses the question."
 )
+_NO_ANSWER = "(no answer)"
+"Stands in result files for an error: the authors' check would credit an empty text."
 _FOLDER_FPS = 3.0
 "Of the tasks whose films are folders of pictures, numbered from 1."
 
@@ -223,12 +225,14 @@ class MVBench(ChoiceBenchmark):
         tally: dict[str, list[int]] = {}
         entries = []
         for item in items:
-            prediction = predictions.get(item.id, Prediction(id=item.id))
+            prediction = predictions.get(item.id, Prediction(id=item.id, error="missing"))
             right_and_all = tally.setdefault(item.groups["task_type"], [0, 0])
             right_and_all[0] += int(self.points(item, prediction, settings) or 0)
             right_and_all[1] += 1
             whole = prediction.details.get(WHOLE) or settings.protocol == "lmms"
             text = prediction.text if whole else f"({prediction.text.strip()}"
+            if prediction.error is not None:
+                text = _NO_ANSWER
             entries.append({"pred": text, "gt": _right_text(item)})
         result = {"acc_dict": tally, "res_list": entries}
         return {"mvbench_results.json": json.dumps(result, ensure_ascii=False, indent=1)}
