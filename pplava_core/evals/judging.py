@@ -19,7 +19,7 @@ from typing import Any
 from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
 from pplava_core.evals.judge import Judge, NotJudgedError
 from pplava_core.evals.judge_prompts import PromptSet, our_prompts
-from pplava_core.evals.judge_replies import Verdict, read_verdict
+from pplava_core.evals.judge_replies import read_verdict
 from pplava_core.evals.predictions import PredictionLog, read_predictions
 
 FILE_NAME = "judgements.jsonl"
@@ -210,7 +210,9 @@ def _with_verdicts(
             verdict = read_verdict(request.aspect, line.text, settings.protocol)
             verdicts[request.item_id][request.aspect] = {
                 "reply": line.text,
-                **verdict_values(verdict),
+                "pred": verdict.pred,
+                "score": verdict.score,
+                "how": verdict.how,
                 "attempts": line.details.get("attempts", 1),
                 "model": model,
                 "prompt": prompts.name,
@@ -221,18 +223,3 @@ def _with_verdicts(
         else one
         for name, one in predictions.items()
     }
-
-
-def verdict_values(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON values, as it stands in a prediction."""
-    return {"pred": verdict.pred, "score": verdict.score, "how": verdict.how}
-
-
-def verdict_in(prediction: Prediction | None, aspect: str) -> Verdict | None:
-    """Find the verdict about one aspect in a prediction, if it has been judged."""
-    if prediction is None:
-        return None
-    values = prediction.details.get("judge", {}).get(aspect)
-    if values is None:
-        return None
-    return Verdict(pred=values["pred"], score=values["score"], how=values["how"])
