@@ -6,8 +6,11 @@ and never stops the rest. Knows nothing of flags.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from pplava_cli import opening
@@ -21,7 +24,7 @@ from pplava_cli.wishes import Wishes
 
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
-    from pplava_core.session import AnswerStream, PoolingChoice, Session
+    from pplava_core.session import AnswerStream, PoolingChoice, Session, Turn
     from pplava_core.types import Answer, ClipSource, Moment
 
 
@@ -45,6 +48,7 @@ def answer_inputs(
 
     Raises:
         ModelError: the model is missing or broken, so that nothing can be answered.
+        KeyboardInterrupt: Ctrl-C was pressed; what was written of an answer is shown before.
     """
     model: VideoLM | None = None
     if any(one.error is None for one in inputs):
@@ -79,6 +83,8 @@ def _answer_one(
     elif request.evidence:
         for line in evidence_lines(answer, session.source):
             out.line("  " + line)
+    if answer.stopped == "interrupted":
+        raise KeyboardInterrupt
 
 
 def tell_sampling(session: Session, pooling: PoolingChoice, out: Output) -> None:
@@ -89,17 +95,48 @@ def tell_sampling(session: Session, pooling: PoolingChoice, out: Output) -> None
         out.warn(warning)
 
 
+def begin_answer(
+    session: Session, question: str, wishes: Wishes, out: Output, *, history: Sequence[Turn] = ()
+) -> AnswerStream:
+    """Put a question to the model, and tell what of the prompt had to be left out."""
+    stream = session.stream(
+        question, pooling=wishes.pooling, generation=wishes.generation, history=history
+    )
+    for warning in stream.warnings:
+        out.warn(warning)
+    return stream
+
+
+@contextmanager
+def interrupt_stops(stream: AnswerStream) -> Iterator[None]:
+    """Let Ctrl-C end the answer at the next word; pressed again, it interrupts as usual."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stream.stop()
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.SIG_IGN:  # a job in the background, which Ctrl-C is not meant for
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _stream_answer(session: Session, request: Request, out: Output, *, name: str | None) -> Answer:
     """Write the answer in words, as it comes on a terminal and whole into a pipe."""
-    wishes = request.wishes
-    stream = session.stream(request.question, pooling=wishes.pooling, generation=wishes.generation)
+    stream = begin_answer(session, request.question, request.wishes, out)
     prefix = "" if name is None else f"{printable(name)}: "
-    if out.streams:
-        out.piece(prefix)
-        show_pieces(stream, out, one_line=name is not None)
-        return stream.answer
-    for _ in stream:
-        pass
+    with interrupt_stops(stream):
+        if out.streams:
+            out.piece(prefix)
+            show_pieces(stream, out, one_line=name is not None)
+            return stream.answer
+        for _ in stream:
+            pass
     text = without_controls(stream.answer.text)
     if not out.json:
         out.line(prefix + (text if name is None else " ".join(text.split())))

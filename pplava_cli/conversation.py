@@ -7,17 +7,20 @@ leaving are the chat command's business.
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from pplava_cli import opening
-from pplava_cli.answering import evidence_lines, show_pieces, tell_sampling
+from pplava_cli.answering import (
+    begin_answer,
+    evidence_lines,
+    interrupt_stops,
+    show_pieces,
+    tell_sampling,
+)
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import Input, group_inputs
 from pplava_cli.wishes import Wishes
@@ -26,7 +29,7 @@ from pplava_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
-    from pplava_core.session import AnswerStream, Session, Turn
+    from pplava_core.session import Session, Turn
     from pplava_core.types import Answer
 
 
@@ -86,13 +89,10 @@ class Conversation:
         """Answer a question in the light of the turns so far; Ctrl-C stops the answer only."""
         from pplava_core.session import Turn
 
-        stream = self.session.stream(
-            question,
-            pooling=self.wishes.pooling,
-            generation=self.wishes.generation,
-            history=tuple(self.turns),
+        stream = begin_answer(
+            self.session, question, self.wishes, self.out, history=tuple(self.turns)
         )
-        with _interrupt_stops(stream):
+        with interrupt_stops(stream):
             show_pieces(stream, self.out, one_line=False)
         answer = stream.answer
         self.last_answer = answer
@@ -256,18 +256,3 @@ def _one_path(words: str, command: str) -> Path:
     if len(paths) > 1:
         raise UsageError(f"{command} takes one file; put its name in quotes if it has spaces")
     return paths[0]
-
-
-@contextmanager
-def _interrupt_stops(stream: AnswerStream) -> Iterator[None]:
-    """Let Ctrl-C end the answer at the next word; pressed again, it interrupts as usual."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous)
-        stream.stop()
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -200,9 +200,50 @@ class GenerationOptions:
             min=0.0,
         ),
     ] = 0.0
+    top_p: Annotated[
+        float,
+        _shared(
+            "--top-p",
+            "Draw from the likeliest words that together have this probability.",
+            "Answer",
+            metavar="X",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 1.0
     seed: Annotated[
         int, _shared("--seed", "Seed for temperatures above 0.", "Answer", metavar="N", min=0)
     ] = 0
+    beams: Annotated[
+        int,
+        _shared(
+            "--beams",
+            "Answers to pursue at once; the likeliest is shown when all are done.",
+            "Answer",
+            metavar="N",
+            min=1,
+        ),
+    ] = 1
+    repetition_penalty: Annotated[
+        float,
+        _shared(
+            "--repetition-penalty",
+            "Above 1, words that the answer has already are less likely.",
+            "Answer",
+            metavar="X",
+            min=0.0,
+        ),
+    ] = 1.0
+    stop_strings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop",
+            metavar="TEXT",
+            help="End the answer before this text; may be given several times.",
+            show_default=False,
+            rich_help_panel="Answer",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

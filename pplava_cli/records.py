@@ -16,8 +16,9 @@ from pplava_cli.failures import exit_code_of, one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pplava_core.models.generation_settings import Generation
     from pplava_core.models.videolm import VideoLM
-    from pplava_core.session import Generation, Session
+    from pplava_core.session import Session
     from pplava_core.types import Answer, ClipSource, Moment
 
 SCHEMA = 1
@@ -35,6 +36,7 @@ def answer_record(
         "question": answer.question,
         "answer": answer.text,
         "stopped": answer.stopped,
+        "warnings": list(answer.warnings),
         "evidence": [moment_record(moment) for moment in answer.evidence] if evidence else None,
         "model": model_record(session.model),
         "sampling": sampling_record(session.source, [float(t) for t in session.grid.seconds]),

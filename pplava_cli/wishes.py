@@ -13,11 +13,12 @@ import typer
 
 from pplava_cli.options import ClipOptions, GenerationOptions, PoolingOptions, Weighting
 from pplava_core.errors import UsageError
+from pplava_core.models.generation_settings import Generation
 from pplava_core.types import Sampling
 from pplava_core.window import Window
 
 if TYPE_CHECKING:
-    from pplava_core.session import Generation, PoolingChoice
+    from pplava_core.session import PoolingChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +52,13 @@ class Wishes:
     "Which library decodes."
     pooling_wishes: PoolingWishes
     "Which window and weighting."
-    generation_options: GenerationOptions
+    generation: Generation
     "How answers are written."
 
     @property
     def pooling(self) -> PoolingChoice:
         """The choice of window and weighting, as a session takes it."""
         return self.pooling_wishes.choice
-
-    @property
-    def generation(self) -> Generation:
-        """The way of writing answers, as a session takes it."""
-        from pplava_core.session import Generation
-
-        options = self.generation_options
-        return Generation(
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            seed=options.seed,
-        )
 
 
 def wishes_from(
@@ -87,7 +76,7 @@ def wishes_from(
         sampling=sampling_from(context, clip),
         reader=clip.reader.value,
         pooling_wishes=pooling_from(context, pooling),
-        generation_options=generation,
+        generation=generation_from(context, generation),
     )
 
 
@@ -108,6 +97,31 @@ def pooling_from(context: typer.Context, options: PoolingOptions) -> PoolingWish
         window=None if kernel is None else Window.parse(kernel, options.stride),
         max_tokens=tokens,
         weighting=None if weighting is None else weighting.value,
+    )
+
+
+def generation_from(context: typer.Context, options: GenerationOptions) -> Generation:
+    """Check the options of writing.
+
+    Raises:
+        UsageError: options contradict each other or are out of range.
+    """
+    beams, temperature = _nearer(
+        context,
+        beams=None if options.beams == 1 else options.beams,
+        temperature=None if options.temperature == 0.0 else options.temperature,
+    )
+    typed = _distance(context, "top_p") == 0
+    if typed and options.top_p < 1.0 and temperature is None:
+        raise UsageError("--top-p needs a --temperature above 0: without one nothing is drawn")
+    return Generation(
+        max_new_tokens=options.max_new_tokens,
+        temperature=temperature or 0.0,
+        top_p=options.top_p,
+        seed=options.seed,
+        beams=beams or 1,
+        repetition_penalty=options.repetition_penalty,
+        stop=tuple(options.stop_strings or ()),
     )
 
 

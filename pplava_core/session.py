@@ -7,11 +7,12 @@ terminal: words come out as an iterator that anyone may read.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from torch import Tensor
 from pplava_core import media
 from pplava_core.errors import UsageError
 from pplava_core.evidence import find_moments, picture_box_of, span_of
-from pplava_core.models.generation import generate_ids
+from pplava_core.models.answers import AnswerStream, Prompt, answer_together
 from pplava_core.models.generation_settings import Generation
-from pplava_core.models.text_pieces import TextPieces
+from pplava_core.models.prompt_fitting import Ask, Turn, fitted_prompt_ids
 from pplava_core.models.videolm import UNGUIDED
 from pplava_core.types import (
     Answer,
@@ -33,7 +34,6 @@ from pplava_core.types import (
     Relevance,
     Sampling,
     Timings,
-    VisualTokens,
 )
 from pplava_core.window import Size, Window, window_for_budget
 
@@ -60,40 +60,6 @@ class PoolingChoice:
             raise UsageError("a window and a token budget exclude each other: give one of them")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"a budget of {self.max_tokens} tokens: ask for at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One question of a conversation and the answer it got."""
-
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One question, and all that is said around it."""
-
-    question: str
-    guide: str | None = None
-    "Text that decides the pooling; None is the question."
-    history: tuple[Turn, ...] = ()
-    "Earlier turns, the oldest first."
-    system: str | None = None
-    "Instructions before all else; None is the model's own habit."
-    answer_prefix: str = ""
-    "The answer's first words, given to the model and no part of what it wrote."
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prompt:
-    """A question made ready for the language model."""
-
-    embeddings: Tensor
-    evidence: tuple[Moment, ...]
-    window: Window | None
-    weighting: str
-    token_count: int
 
 
 class Session:
@@ -317,8 +283,6 @@ class Session:
             UsageError: the question is empty, or the choice does not fit the clip.
             ModelError: the choice needs an aligner and the model has none.
         """
-        if not question.strip():
-            raise UsageError("the question is empty: ask something")
         asked = Ask(
             question=question,
             guide=guide,
@@ -326,10 +290,46 @@ class Session:
             system=system,
             answer_prefix=answer_prefix,
         )
-        return AnswerStream(self, asked, pooling or PoolingChoice(), generation or Generation())
+        generation, started = generation or Generation(), time.perf_counter()
+        prompt = self._prompt(asked, pooling or PoolingChoice(), generation.max_new_tokens)
+        return AnswerStream(self.model, prompt, generation, started_seconds=started)
+
+    def ask_many(
+        self,
+        questions: Sequence[str | Ask],
+        *,
+        pooling: PoolingChoice | None = None,
+        generation: Generation | None = None,
+        batch_size: int = 8,
+    ) -> list[Answer]:
+        """Answer several questions, some at a time, each as it would be answered alone.
+
+        Args:
+            questions: the texts, or with what is said around them; every one pools the grid.
+            pooling: window and weighting, for all.
+            generation: length and randomness, for all.
+            batch_size: how many are answered at once: memory grows with it.
+
+        Raises:
+            UsageError: a question is empty, or the choice does not fit the clip.
+            ModelError: the choice needs an aligner and the model has none.
+        """
+        generation, pooling = generation or Generation(), pooling or PoolingChoice()
+        asked = [Ask(question=one) if isinstance(one, str) else one for one in questions]
+        answers: list[Answer] = []
+        for start in range(0, len(asked), batch_size):
+            started = time.perf_counter()
+            prompts = [
+                self._prompt(one, pooling, generation.max_new_tokens)
+                for one in asked[start : start + batch_size]
+            ]
+            answers += answer_together(self.model, prompts, generation, started_seconds=started)
+        return answers
 
     @torch.inference_mode()
-    def _prompt(self, asked: Ask, choice: PoolingChoice, max_new_tokens: int) -> _Prompt:
+    def _prompt(self, asked: Ask, choice: PoolingChoice, max_new_tokens: int) -> Prompt:
+        if not asked.question.strip():
+            raise UsageError("the question is empty: ask something")
         model = self.model
         window, weighting = self.window_for(choice), choice.weighting or model.config.weighting
         weights = None
@@ -342,128 +342,22 @@ class Session:
             weighting=weighting,
             source=self.source,
         )
-        ids = self._prompt_ids(asked, visual, max_new_tokens)
+        ids, warnings = fitted_prompt_ids(
+            model, asked, visual, kind=self.source.kind, max_new_tokens=max_new_tokens
+        )
         embeddings = model.prompt_embeddings(
             visual.tokens, torch.tensor([ids], device=model.device), visual.block_sizes
         )
-        return _Prompt(
+        return Prompt(
+            question=asked.question,
             embeddings=embeddings,
             evidence=() if weights is None else self.evidence(self.relevance(asked.question)),
+            patch_count=math.prod(self.grid_size),
+            token_count=visual.tokens.shape[1],
             window=window,
             weighting=weighting,
-            token_count=visual.tokens.shape[1],
-        )
-
-    def _prompt_ids(self, asked: Ask, visual: VisualTokens, max_new_tokens: int) -> list[int]:
-        """Return the prompt with as many earlier turns as there is room for.
-
-        Raises:
-            UsageError: not even the question alone fits.
-        """
-        model, turns = self.model, [(turn.question, turn.answer) for turn in asked.history]
-        count, blocks = visual.tokens.shape[1], len(visual.block_sizes)
-
-        def ids_with(turns: list[tuple[str, str]]) -> list[int]:
-            return model.prompt_ids(
-                asked.question,
-                turns,
-                kind=self.source.kind,
-                blocks=blocks,
-                system=asked.system,
-                answer_prefix=asked.answer_prefix,
-            )
-
-        room = model.context_length - count + blocks - max_new_tokens
-        ids = ids_with(turns)
-        while turns and len(ids) > room:
-            turns = turns[1:]
-            ids = ids_with(turns)
-        if len(ids) > room:
-            raise UsageError(
-                f"{count} visual tokens, {len(ids)} of the question and {max_new_tokens} of the "
-                f"answer do not fit {model.name}'s {model.context_length} positions; use "
-                "--tokens, fewer frames or a lower --max-new-tokens"
-            )
-        return ids
-
-
-class AnswerStream:
-    """An answer being written: iterate over its pieces of text, then take `answer`."""
-
-    def __init__(
-        self,
-        session: Session,
-        asked: Ask,
-        choice: PoolingChoice,
-        generation: Generation,
-    ) -> None:
-        self._session, self._question = session, asked.question
-        self._generation = generation
-        self._started = time.perf_counter()
-        self._prompt = session._prompt(asked, choice, generation.max_new_tokens)
-        self._pieces = TextPieces(session.model.words.decode)
-        self._stopping = False
-        self._answer: Answer | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield pieces of text until the answer ends or is stopped."""
-        stopped: Literal["end", "length", "interrupted"] = "end"
-        model = self._session.model
-        ids = generate_ids(
-            model.llm,
-            self._prompt.embeddings,
-            settings=self._generation,
-            end_ids=model.words.end_ids,
-        )
-        for token_id in ids:
-            piece = self._pieces.add(token_id)
-            if piece:
-                yield piece
-            if self._stopping:
-                stopped = "interrupted"
-                break
-        else:
-            if len(self._pieces.ids) == self._generation.max_new_tokens:
-                stopped = "length"
-        rest = self._pieces.finish()
-        if rest:
-            yield rest
-        self._answer = self._finished(stopped)
-
-    def stop(self) -> None:
-        """End the answer after the token that is being written."""
-        self._stopping = True
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; iterating must have ended.
-
-        Raises:
-            RuntimeError: the answer is still being written.
-        """
-        if self._answer is None:
-            raise RuntimeError("the answer is still being written; iterate to its end first")
-        return self._answer
-
-    def _finished(self, stopped: Literal["end", "length", "interrupted"]) -> Answer:
-        session, prompt = self._session, self._prompt
-        frames, rows, columns = session.grid_size
-        window = prompt.window
-        return Answer(
-            text=self._pieces.text.strip(),
-            question=self._question,
-            evidence=prompt.evidence,
-            patch_count=frames * rows * columns,
-            token_count=prompt.token_count,
-            text_token_count=len(self._pieces.ids),
-            window=None if window is None else (window.kernel, window.step),
-            weighting=prompt.weighting,
-            timings=Timings(
-                decode_seconds=session.timings.decode_seconds,
-                encode_seconds=session.timings.encode_seconds,
-                generate_seconds=time.perf_counter() - self._started,
-            ),
-            stopped=stopped,
+            timings=self.timings,
+            warnings=warnings,
         )
 
 

@@ -151,3 +151,6 @@ class Answer:
     weighting: str
     timings: Timings
     stopped: Literal["end", "length", "interrupted"] = "end"
+    "Its end mark or a stop string; the most tokens that were allowed; someone's wish."
+    warnings: tuple[str, ...] = ()
+    "What of the prompt had to be left out, in words."

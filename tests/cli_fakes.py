@@ -63,6 +63,7 @@ class FakeStream:
         self._final = answer
         self._stopped = False
         self.answer: Answer | None = None
+        self.warnings: tuple[str, ...] = answer.warnings
 
     def stop(self) -> None:
         self._stopped = True
@@ -187,6 +188,7 @@ class FakeSession:
                 window=(window.kernel, window.step),
                 weighting=pooling.weighting or "literal",
                 timings=Timings(decode_seconds=0.25, encode_seconds=0.5, generate_seconds=0.125),
+                warnings=("earlier turns were left out",) if len(history) > 1 else (),
             )
         )
 

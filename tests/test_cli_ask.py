@@ -9,6 +9,8 @@ import sys
 import pytest
 from cli_fakes import NOTICE
 
+from pplava_core.models.generation_settings import Generation
+
 
 def test_answer_is_all_there_is_on_stdout(run_pplava, make_files, fakes):
     (film,) = make_files("a.mp4")
@@ -157,7 +159,7 @@ def test_options_reach_the_session(run_pplava, make_files, fakes):
     assert asked["pooling"].window.step == (1, 2, 3)
     assert asked["pooling"].max_tokens is None
     assert asked["pooling"].weighting == "authors"
-    assert vars(asked["generation"]) == {"max_new_tokens": 7, "temperature": 0.5, "seed": 3}
+    assert asked["generation"] == Generation(max_new_tokens=7, temperature=0.5, seed=3)
     assert fakes.loads[0].device == "cpu"
     assert "read by decord (unverified)" in run.stderr
 
