@@ -85,8 +85,8 @@ def judge_notes(
     notes = [_judge_note(model, prompt) for model, prompt in facts]
     if counts["unjudged"]:
         notes.append(
-            f"{counts['unjudged']} opinions are still to be had: "
-            "the same command with --judge-only and --judge-url gets them."
+            f"{counts['unjudged']} opinions of a judge are still to be had: "
+            "the same command with -o FOLDER --judge-only --judge-url URL gets them."
         )
     if counts["unparseable"]:
         notes.append(f"{counts['unparseable']} replies could not be read: {_fate(settings)}.")
