@@ -110,9 +110,13 @@ class Output:
         text = one_line(error)
         self.error(text if about is None or about in text else f"{printable(about)}: {text}")
 
-    def progress(self, label: str) -> StepProgress:
-        """Watch over one step; use as a context manager and pass it on as the callback."""
-        return StepProgress(label, visible=not self.quiet and is_terminal(sys.stderr))
+    def progress(self, label: str, *, long: bool = False) -> StepProgress:
+        """Watch over one step; use as a context manager and pass it on as the callback.
+
+        A long one also shows how much time is left.
+        """
+        visible = not self.quiet and is_terminal(sys.stderr)
+        return StepProgress(label, visible=visible, long=long)
 
     def _say(self, text: str, colour: str) -> None:
         if is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
@@ -135,9 +139,11 @@ class StepProgress:
     spinner. A timer in another thread draws it, so a step needs no calls to be seen.
     """
 
-    def __init__(self, label: str, *, visible: bool) -> None:
+    def __init__(self, label: str, *, visible: bool, long: bool = False) -> None:
         self._label = label
         self._visible = visible
+        self._long = long
+        self._note = ""
         self._state: tuple[int, int | None] = (0, None)
         self._lock = threading.Lock()
         self._timer = threading.Timer(PATIENCE_SECONDS, self._draw)
@@ -145,12 +151,12 @@ class StepProgress:
         self._bar: tuple[Progress, TaskID] | None = None
         self._finished = False
 
-    def __call__(self, done: int, total: int) -> None:
-        """Take note of how far the step is."""
-        self._state = (done, total)
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Take note of how far the step is, and of what else there is to say about it."""
+        self._state, self._note = (done, total), note
         if self._bar is not None:
             bar, task = self._bar
-            bar.update(task, completed=done, total=total, count=f"{done}/{total}")
+            bar.update(task, completed=done, total=total, count=f"{done}/{total}{note}")
 
     def __enter__(self) -> StepProgress:
         if self._visible:
@@ -171,7 +177,14 @@ class StepProgress:
 
     def _draw(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         with self._lock:
             if self._finished:
@@ -183,10 +196,11 @@ class StepProgress:
                 BarColumn(),
                 TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
+                *((TextColumn("left"), TimeRemainingColumn()) if self._long else ()),
                 console=Console(stderr=True),
                 transient=True,
             )
-            count = "" if total is None else f"{done}/{total}"
+            count = "" if total is None else f"{done}/{total}{self._note}"
             task = bar.add_task(self._label, completed=done, total=total, count=count)
             bar.start()
             self._bar = (bar, task)

@@ -1,4 +1,8 @@
-"""`pplava eval`: how right a model is, with intervals, on a benchmark."""
+"""`pplava eval`: how right a model is, with intervals, on a benchmark.
+
+A command for each benchmark, all alike (`eval_run`) but for the rendered world's own, which
+stands here: it renders what it asks about and also scores where the model looked.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pplava_cli import opening
+from pplava_cli.eval_run import benchmark_command
 from pplava_cli.options import (
     ModelOptions,
     OutputOptions,
@@ -21,6 +26,7 @@ from pplava_cli.records import SCHEMA
 from pplava_cli.wishes import pooling_from
 from pplava_core.atomic import replacing
 from pplava_core.errors import UsageError
+from pplava_core.evals.registry import BENCHMARKS
 
 if TYPE_CHECKING:
     from pplava_core.evals.shapes import Row
@@ -35,13 +41,12 @@ _EXAMPLES = examples(
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     group = typer.Typer(help="Measure a model on a benchmark.", epilog=_EXAMPLES)
-    group.callback()(_group)
+    for name in BENCHMARKS:
+        if name != "shapes":
+            command, shown = benchmark_command(name)
+            group.command(name, epilog=shown)(command)
     group.command("shapes", epilog=_EXAMPLES)(takes_options(shapes))
     app.add_typer(group, name="eval")
-
-
-def _group() -> None:
-    """Keep each benchmark a command of its own."""
 
 
 def shapes(

@@ -129,6 +129,8 @@ class Row:
     low: float
     high: float
     "Ends of the 95 % interval."
+    unit: Literal["share", "score"] = "share"
+    "A share is 0 to 1 and shown in percent; a score is shown as it is."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,7 @@ class Report:
     low: float | None = None
     high: float | None = None
     "Ends of its 95 % interval, where it has one."
+    unit: Literal["share", "score"] = "share"
     tables: tuple[Table, ...]
     counts: Mapping[str, int]
     "Total, answered, unextracted, degenerate, random, errors."

@@ -25,6 +25,7 @@ from pplava_core.evals.predictions import prediction_files, unwritable
 from pplava_core.evals.selection import Selection
 
 if TYPE_CHECKING:
+    from pplava_core.models.generation_settings import Generation
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import PoolingChoice
 
@@ -43,6 +44,7 @@ def make_manifest(
     selection: Selection,
     model: VideoLM,
     pooling: PoolingChoice,
+    generation: Generation,
     reader: str,
 ) -> dict[str, Any]:
     """Describe a run as JSON values.
@@ -54,12 +56,14 @@ def make_manifest(
         selection: how the items were chosen among all.
         model: who answers.
         pooling: window and weighting; None in it is the model's own.
+        generation: how answers are written; their length is in the settings.
         reader: which library decodes.
     """
+    # What only scores answers (`strict`) is no reason to ask again.
     described = {
         "format": FORMAT,
         "benchmark": benchmark.info.name,
-        "settings": dataclasses.asdict(settings),
+        "settings": {**dataclasses.asdict(settings), "strict": None},
         "selection": dataclasses.asdict(selection),
         "data": {"questions": len(items), "sha256": items_hash(items)},
         "model": {
@@ -68,7 +72,7 @@ def make_manifest(
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         "pooling": dataclasses.asdict(pooling),
-        "generation": {"temperature": 0.0},
+        "generation": {**dataclasses.asdict(generation), "max_new_tokens": None},
         "reader": reader,
         "versions": _versions(),
     }

@@ -12,6 +12,15 @@ from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark
 
 BENCHMARKS = {
+    "videomme": "pplava_core.evals.videomme:VideoMME",
+    "mvbench": "pplava_core.evals.mvbench:MVBench",
+    "nextqa": "pplava_core.evals.nextqa:NextQA",
+    "egoschema": "pplava_core.evals.egoschema:EgoSchema",
+    "longvideobench": "pplava_core.evals.longvideobench:LongVideoBench",
+    "activitynetqa": "pplava_core.evals.activitynetqa:ActivityNetQA",
+    "msvdqa": "pplava_core.evals.msvdqa:MSVDQA",
+    "msrvttqa": "pplava_core.evals.msrvttqa:MSRVTTQA",
+    "vcgbench": "pplava_core.evals.vcgbench:VCGBench",
     "shapes": "pplava_core.evals.shapes_benchmark:Shapes",
 }
 "As it is typed, and its class."

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pplava_core.errors import PplavaError, UsageError
 from pplava_core.evals.base import Benchmark, Item, Prediction, Prompt, Settings
@@ -42,6 +42,8 @@ class Work:
     settings: Settings
     model: VideoLM
     pooling: PoolingChoice = field(default_factory=PoolingChoice)
+    generation: Generation = field(default_factory=Generation)
+    "How answers are written, but for their length, which the benchmark knows."
     reader: str = "pyav"
     workers: int = 1
     "Processes that read clips ahead; 0 reads in this one."
@@ -147,7 +149,7 @@ def session_of(clip: Clip, model: VideoLM) -> Session:
 
 
 def ask(session: Session, prompt: Prompt, work: Work, max_new_tokens: int) -> Prediction:
-    """Ask one question greedily; the prediction has no id yet.
+    """Ask one question; the prediction has no id yet.
 
     Raises:
         UsageError: the prompt or the pooling does not fit the model.
@@ -155,8 +157,10 @@ def ask(session: Session, prompt: Prompt, work: Work, max_new_tokens: int) -> Pr
     answer = session.ask(
         prompt.query,
         pooling=work.pooling,
-        generation=Generation(max_new_tokens=max_new_tokens),
-        **_more(prompt),
+        generation=replace(work.generation, max_new_tokens=max_new_tokens),
+        guide=prompt.guide,
+        system=prompt.system,
+        answer_prefix=prompt.answer_prefix,
     )
     details = {
         "prompt_source": prompt.source,
@@ -250,13 +254,6 @@ class _Asking:
                 judged=self._judged,
             )
         )
-
-
-def _more(prompt: Prompt) -> dict[str, Any]:
-    """Return what a prompt says beyond its question."""
-    more = {"guide": prompt.guide, "answer_prefix": prompt.answer_prefix, "system": prompt.system}
-    plain = {"guide": prompt.query, "answer_prefix": "", "system": None}
-    return {name: value for name, value in more.items() if value != plain[name]}
 
 
 def _answered(folder: Path) -> dict[str, Prediction]:

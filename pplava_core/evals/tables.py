@@ -35,11 +35,11 @@ def mean_row(name: str, scores: Sequence[float]) -> Row:
     """Make the row of a mean score; the interval is the mean's, by its standard error."""
     count = len(scores)
     if count == 0:
-        return Row(name=name, count=0, value=0.0, low=0.0, high=0.0)
+        return Row(name=name, count=0, value=0.0, low=0.0, high=0.0, unit="score")
     mean = math.fsum(scores) / count
     spread = math.fsum((score - mean) ** 2 for score in scores)
     half = _NORMAL_95 * math.sqrt(spread / (count - 1) / count) if count > 1 else 0.0
-    return Row(name=name, count=count, value=mean, low=mean - half, high=mean + half)
+    return Row(name=name, count=count, value=mean, low=mean - half, high=mean + half, unit="score")
 
 
 def tables_by_axis(

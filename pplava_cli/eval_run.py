@@ -1,0 +1,284 @@
+"""`pplava eval BENCH`: ask a model a benchmark's questions, and show what it came to.
+
+One function serves every benchmark. Under ``accelerate launch`` or ``torchrun`` each process
+asks its share, and the first one speaks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pplava_cli import opening
+from pplava_cli.console import Output, StepProgress, printable
+from pplava_cli.eval_options import (
+    Data,
+    JudgeOptions,
+    ProtocolOptions,
+    RunningOptions,
+    SelectionOptions,
+)
+from pplava_cli.eval_tables import summary_lines
+from pplava_cli.options import (
+    ModelOptions,
+    OutputOptions,
+    PoolingOptions,
+    Reader,
+    examples,
+    takes_options,
+)
+from pplava_cli.records import SCHEMA
+from pplava_cli.wishes import pooling_from
+from pplava_core.errors import UsageError
+from pplava_core.evals.registry import find_benchmark
+
+if TYPE_CHECKING:
+    from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
+    from pplava_core.evals.job import Judging
+    from pplava_core.evals.running import Standing, Work
+    from pplava_core.evals.sharding import Shard
+
+_REHEARSED_ITEMS = 3
+
+
+def benchmark_command(name: str) -> tuple[Callable[..., Any], str]:
+    """Make the command that runs one benchmark, and the examples for its help."""
+
+    def run(
+        *,
+        context: typer.Context,
+        data: Data,
+        protocol: ProtocolOptions,
+        selection: SelectionOptions,
+        running: RunningOptions,
+        judge: JudgeOptions,
+        reader: Annotated[
+            Reader, typer.Option("--reader", help="What decodes films.", rich_help_panel="Running")
+        ] = Reader.pyav,
+        pooling: PoolingOptions,
+        model: ModelOptions,
+        output: OutputOptions,
+    ) -> None:
+        run_benchmark(
+            name,
+            data,
+            context=context,
+            protocol=protocol,
+            selection=selection,
+            running=running,
+            judge=judge,
+            reader=reader.value,
+            pooling=pooling,
+            model=model,
+            out=output.open(),
+        )
+
+    run.__doc__ = f"Ask a model the questions of {name} and score its answers."
+    shown = examples(
+        f"pplava eval {name} --data DIR --model nano",
+        f"pplava eval {name} --data DIR --limit 100 --shuffle",
+        f"pplava eval {name} --data DIR --dry-run",
+    )
+    return takes_options(run), shown
+
+
+def run_benchmark(
+    name: str,
+    data: Path,
+    *,
+    context: typer.Context,
+    protocol: ProtocolOptions,
+    selection: SelectionOptions,
+    running: RunningOptions,
+    judge: JudgeOptions,
+    reader: str,
+    pooling: PoolingOptions,
+    model: ModelOptions,
+    out: Output,
+) -> None:
+    """Do all that a benchmark's command does.
+
+    Raises:
+        UsageError: options contradict each other or the benchmark.
+        InputError: the data folder is not the benchmark's.
+        ModelError: the model or the judge is not to be had.
+        OutputError: results cannot be written.
+    """
+    from pplava_core.evals.job import Job, default_folder, judge_saved, manifest_of, run_job
+    from pplava_core.evals.running import Work
+    from pplava_core.evals.selection import Selection, select
+    from pplava_core.evals.sharding import this_shard
+    from pplava_core.session import Generation
+
+    wishes = pooling_from(context, pooling)
+    benchmark, settings = find_benchmark(name), protocol.settings(selection.seed)
+    judging = _judging(benchmark, settings, judge, out)
+    chosen = Selection(
+        limit=selection.limit,
+        only=tuple(selection.only or ()),
+        shuffle=selection.shuffle,
+        seed=selection.seed,
+    )
+    items = select(read_items(benchmark, data, settings), chosen)
+    if judge.judge_only:
+        if judging is None or running.folder is None:
+            raise UsageError("--judge-only needs --judge-url and the -o of the answers")
+        summary = judge_saved(benchmark, items, settings, running.folder, judging)
+        show_summary(summary, running.folder, out)
+        return
+    shard = this_shard(cpu=_on_processor(model.device))
+    if not shard.is_first:
+        out = Output(quiet=True, debug=out.debug)
+    work = Work(
+        benchmark=benchmark,
+        settings=settings,
+        model=opening.open_model(_on_own_device(model, shard), out),
+        pooling=wishes.choice,
+        generation=Generation(),
+        reader=reader,
+        workers=running.workers,
+    )
+    if running.dry_run:
+        rehearse_items(items[:_REHEARSED_ITEMS], work, out)
+        return
+    folder = running.folder or default_folder(manifest_of(work, items, chosen))
+    out.note(f"results go to {folder}")
+    job = Job(
+        work=work,
+        items=items,
+        selection=chosen,
+        folder=folder,
+        fresh=not running.resume,
+        shard=shard,
+        judging=judging,
+    )
+    with out.progress(f"Asking {benchmark.info.title}", long=True) as progress:
+        found = run_job(job, progress=standing_shown(progress))
+    if found is not None:
+        show_summary(found, folder, out)
+
+
+def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Item]:
+    """Read a benchmark's questions after a look at what was asked for.
+
+    Raises:
+        UsageError: the benchmark has no such split.
+        InputError: the folder is missing, or not the benchmark's.
+    """
+    splits = benchmark.info.splits
+    if settings.split and settings.split not in splits:
+        raise UsageError(
+            f"--split {settings.split}: {benchmark.info.title} has {', '.join(splits)}"
+        )
+    if not data.is_dir():
+        raise UsageError(
+            f"--data {data} is no folder: `pplava eval fetch {benchmark.info.name}` gets the data"
+        )
+    return benchmark.items(data, settings)
+
+
+def rehearse_items(items: Sequence[Item], work: Work, out: Output) -> None:
+    """Show the prompts of the first questions."""
+    from pplava_core.evals.dry_run import rehearse
+
+    for one in rehearse(items, work):
+        if out.json:
+            record = {"id": one.item.id, **dataclasses.asdict(one.prompt), "whole": one.text}
+            out.record({"schema": SCHEMA, "type": "eval_prompt", **record, "frames": one.frames})
+            continue
+        out.line(f"── {printable(one.item.id)}, {printable(one.item.video_id)}")
+        out.line(
+            f"prompt: {one.prompt.source}; frames: {one.frames}; "
+            f"answer: at most {one.max_new_tokens} tokens"
+        )
+        if one.error is not None:
+            out.line(f"no video: {one.error}")
+        out.line(f"aligned with: {one.prompt.guide!r}")
+        out.line(one.text)
+        out.line()
+
+
+def standing_shown(progress: StepProgress) -> Callable[[Standing], None]:
+    """Let a progress bar tell how a run stands."""
+
+    def show(standing: Standing) -> None:
+        note = f" questions, {standing.videos}/{standing.video_total} videos"
+        if standing.judged:
+            note += f", {standing.right / standing.judged:.1%} right"
+        if standing.errors:
+            note += f", {standing.errors} errors"
+        progress(standing.questions, standing.question_total, note)
+
+    return show
+
+
+def show_summary(summary: Mapping[str, Any], folder: Path, out: Output) -> None:
+    """Show what a run came to, and where it is written."""
+    if out.json:
+        record = {"schema": SCHEMA, "type": "eval", "folder": str(folder), **summary}
+        out.record(record)
+        return
+    for line in summary_lines(summary):
+        out.line(line)
+    out.note(f"written to {folder}")
+
+
+def _judging(
+    benchmark: Benchmark, settings: Settings, options: JudgeOptions, out: Output
+) -> Judging | None:
+    """Make the judge that was asked for, if any; its requests come later."""
+    if options.judge_url is None:
+        return None
+    if not benchmark.info.judged:
+        raise UsageError(f"--judge-url: {benchmark.info.title} needs no judge")
+    from pplava_core.evals.judge import DEFAULTS, Judge
+    from pplava_core.evals.judging import FILE_NAME, JudgedBenchmark, judge_predictions
+
+    assert isinstance(benchmark, JudgedBenchmark)
+    defaults = DEFAULTS[settings.protocol]
+    judge = Judge(
+        options.judge_url,
+        options.judge_model or defaults.model,
+        concurrency=options.judge_requests,
+        temperature=defaults.temperature,
+        max_tokens=defaults.max_tokens,
+    )
+
+    def judged(
+        items: Sequence[Item], predictions: Mapping[str, Prediction], folder: Path
+    ) -> dict[str, Prediction]:
+        with out.progress(f"Asking {judge.model}", long=True) as progress:
+            found = judge_predictions(
+                benchmark,
+                items,
+                predictions,
+                judge,
+                settings,
+                log=folder / FILE_NAME,
+                progress=progress,
+            )
+        usage = judge.usage
+        out.note(
+            f"judge: {usage.replies} replies asked for, {usage.remembered} remembered, "
+            f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+        )
+        return found
+
+    return judged
+
+
+def _on_processor(device: str) -> bool:
+    import torch
+
+    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+
+
+def _on_own_device(options: ModelOptions, shard: Shard) -> ModelOptions:
+    """Give each process on a machine an accelerator of its own."""
+    if shard.count == 1 or options.device not in ("auto", "cuda") or _on_processor(options.device):
+        return options
+    return dataclasses.replace(options, device=f"cuda:{shard.local_index}")

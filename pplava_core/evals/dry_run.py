@@ -1,0 +1,73 @@
+"""What the first questions of a run will look like to the model, without asking any.
+
+Clips are opened, since subtitles depend on which frames are taken, but nothing is encoded
+and nothing is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pplava_core.errors import PplavaError
+from pplava_core.evals.base import Item, Prompt
+from pplava_core.evals.clips import ClipReading, read_clips
+from pplava_core.evals.running import Work, group_items
+from pplava_core.models.words import VISUAL_ID
+
+VISUAL = "<visual tokens>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """One question as it would be put."""
+
+    item: Item
+    prompt: Prompt
+    text: str
+    "The whole prompt with the model's own marks; `VISUAL` stands for the frames."
+    frames: int
+    max_new_tokens: int
+    error: str | None
+    "Why the video cannot be shown; subtitles are then missing too."
+
+
+def rehearse(items: Sequence[Item], work: Work) -> Iterator[Rehearsed]:
+    """Yield the items' prompts, byte for byte as the model will read them."""
+    config = work.model.config
+    groups = group_items(items, work)
+    reading = ClipReading(
+        pixels=config.pixels,
+        default_num_frames=config.num_frames,
+        reader=work.reader,
+        workers=0,
+    )
+    clips = read_clips([group.clip for group in groups], reading)
+    for group, clip in zip(groups, clips, strict=True):
+        failed = isinstance(clip, PplavaError)
+        seconds = () if isinstance(clip, PplavaError) else tuple(map(float, clip.seconds))
+        for item in group.items:
+            prompt = work.benchmark.prompt(item, work.settings, seconds)
+            yield Rehearsed(
+                item=item,
+                prompt=prompt,
+                text=_whole(prompt, work),
+                frames=len(seconds),
+                max_new_tokens=work.benchmark.max_new_tokens(item, work.settings),
+                error=str(clip) if failed else None,
+            )
+
+
+def _whole(prompt: Prompt, work: Work) -> str:
+    """Turn the ids that the model reads back into text, control marks and all."""
+    ids = work.model.prompt_ids(
+        prompt.query, system=prompt.system, answer_prefix=prompt.answer_prefix
+    )
+    tokenizer = work.model.words.tokenizer
+    pieces: list[list[int]] = [[]]
+    for token in ids:
+        if token == VISUAL_ID:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return VISUAL.join(tokenizer.decode(piece, skip_special_tokens=False) for piece in pieces)
