@@ -52,7 +52,7 @@ def answer_inputs(
     """
     model: VideoLM | None = None
     if any(one.error is None for one in inputs):
-        model = opening.open_model(model_options, out)
+        model = opening.open_model(model_options, out, request.wishes)
     failures: list[Exception] = []
     several = len(inputs) > 1
     for one in inputs:

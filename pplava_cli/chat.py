@@ -52,7 +52,7 @@ def chat(
     if first.error is not None:
         raise first.error
     wishes = wishes_from(context, clip, pooling, generation)
-    conversation = Conversation(opening.open_model(model, out), wishes, out)
+    conversation = Conversation(opening.open_model(model, out, wishes), wishes, out)
     conversation.open_video(first)
     reader = open_line_reader({name: command.takes_file for name, command in COMMANDS.items()})
     _talk(conversation, reader, out)

@@ -19,8 +19,11 @@ from pplava_core.errors import UsageError
 from pplava_core.types import Sampling
 
 if TYPE_CHECKING:
+    from pplava_cli.wishes import Wishes
     from pplava_core.models.catalog import ModelEntry
     from pplava_core.models.config import VideoLMConfig
+    from pplava_core.models.fitting import Workload
+    from pplava_core.models.placement import Placement
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import Session
 
@@ -28,19 +31,80 @@ _SMALL_PARAMETER_COUNT = 50_000_000
 "Below this, threads wait for each other longer than they compute, most of all on a busy machine."
 
 
-def open_model(options: ModelOptions, out: Output) -> VideoLM:
+def open_model(options: ModelOptions, out: Output, wishes: Wishes | None = None) -> VideoLM:
     """Find and load the model that was asked for, and pass on what its makers must say.
+
+    Args:
+        options: which model, and where it runs.
+        out: the voice of the run.
+        wishes: frames, pooling and length, for the estimate of memory; None is the model's own.
 
     Raises:
         ModelError: there is no such model, or its folder is damaged.
-        UsageError: the device does not exist here.
+        UsageError: the device does not exist here, or the model cannot fit on it.
     """
+    _hush_libraries()
     entry = find_model(options.model)
+    placement = _placement(entry, options, wishes, out)
     with out.progress(f"Loading {printable(entry.name)}"):
-        model = load_model(entry, options)
+        model = load_model(entry, options, placement)
     if model.config.notice:
         out.note(model.config.notice)
     return model
+
+
+def _placement(
+    entry: ModelEntry, options: ModelOptions, wishes: Wishes | None, out: Output
+) -> Placement:
+    """Choose where a model goes and in which numbers; of a large one, say what that takes.
+
+    Raises:
+        UsageError: it cannot fit.
+    """
+    import torch
+
+    from pplava_core.models.placement import Placement
+
+    device = _device(options.device)
+    dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
+    quantize = None if options.quantize is None else options.quantize.value
+    folder = base_folder(entry.folder)
+    if folder is None:
+        return Placement(device=device, dtype=dtype, quantize=quantize)
+    from pplava_core.models import fitting
+
+    config, sizes = model_config(options.model), fitting.Sizes(folder)
+    work = _workload(config, wishes)
+    placement = fitting.choose_placement(
+        sizes, work, device=device, dtype=dtype, quantize=quantize, is_auto=options.device == "auto"
+    )
+    estimate, free = fitting.check_fits(sizes, config.name, work, placement)
+    out.note(f"{config.name}: {placement}; needs {estimate} of {free / 1e9:.1f} GB free")
+    return placement
+
+
+def base_folder(folder: Path) -> Path | None:
+    """Return where a model's base in transformers' layout lies; None for one like nano."""
+    from pplava_core.models.checkpoint import BASE_NAME
+    from pplava_core.models.config import is_own_format
+
+    if not is_own_format(folder):
+        return folder
+    return folder / BASE_NAME if (folder / BASE_NAME).is_dir() else None
+
+
+def _workload(config: VideoLMConfig, wishes: Wishes | None) -> Workload:
+    from pplava_core.models.fitting import Workload
+
+    if wishes is None:
+        return Workload(num_frames=config.num_frames, window=config.window)
+    pooling = wishes.pooling_wishes
+    passes_all = pooling.weighting in ("none", "native")
+    return Workload(
+        num_frames=wishes.sampling.num_frames or config.num_frames,
+        window=None if passes_all else pooling.window or config.window,
+        max_new_tokens=wishes.generation.max_new_tokens,
+    )
 
 
 def find_model(name: str) -> ModelEntry:
@@ -65,15 +129,13 @@ def model_config(name: str) -> VideoLMConfig:
     return describe_model(find_model(name).folder)
 
 
-def load_model(entry: ModelEntry, options: ModelOptions) -> VideoLM:
-    """Load a model's weights onto the device that was asked for; a small one gets one thread."""
-    _hush_libraries()
+def load_model(entry: ModelEntry, options: ModelOptions, placement: Placement) -> VideoLM:
+    """Load a model's weights to their place; a small one on a CPU gets one thread."""
     import torch
 
     from pplava_core.models import checkpoint
 
-    dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
-    model = checkpoint.load_model(entry.folder, device=_device(options.device), dtype=dtype)
+    model = checkpoint.load_model(entry.folder, placement)
     if "OMP_NUM_THREADS" not in os.environ:
         parameter_count = sum(parameter.numel() for parameter in model.parameters())
         if parameter_count < _SMALL_PARAMETER_COUNT:

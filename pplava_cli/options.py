@@ -39,6 +39,13 @@ class Weighting(StrEnum):
     none = "none"
 
 
+class Quantization(StrEnum):
+    """Ways to shrink a large language model's weights."""
+
+    four = "4bit"
+    eight = "8bit"
+
+
 class DataType(StrEnum):
     """Number formats a model can compute in."""
 
@@ -258,7 +265,16 @@ class ModelOptions:
         DataType | None,
         _shared(
             "--dtype",
-            f"Number format [float32]: {', '.join(DataType)}.",
+            f"Number format [what fits]: {', '.join(DataType)}.",
+            "Model",
+            metavar="NAME",
+        ),
+    ] = None
+    quantize: Annotated[
+        Quantization | None,
+        _shared(
+            "--quantize",
+            f"Shrink the language model of a large model: {' or '.join(Quantization)}.",
             "Model",
             metavar="NAME",
         ),

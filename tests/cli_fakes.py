@@ -214,7 +214,7 @@ def install(monkeypatch) -> Fakes:
             raise ModelError(f"no model named {name}; `pplava models list` shows all")
         return SimpleNamespace(name="fake", folder=Path("/nowhere"))
 
-    def load_model(entry, options):
+    def load_model(entry, options, placement):
         fakes.loads.append(options)
         return FakeModel()
 

@@ -14,6 +14,7 @@ from pplava_core.errors import ModelError
 from pplava_core.models import catalog
 from pplava_core.models.checkpoint import load_model, revision_of, save_model
 from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.models.placement import Placement
 from pplava_core.models.tokenizer import train_tokenizer
 from pplava_core.window import Window
 
@@ -85,7 +86,7 @@ def test_loading_leaves_new_layers_as_torch_makes_them(folder):
 
 
 def test_half_precision_is_asked_for_at_load_or_at_save(model, folder, tmp_path):
-    loaded = load_model(folder, dtype=torch.bfloat16)
+    loaded = load_model(folder, Placement(dtype=torch.bfloat16))
     assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
     assert torch.allclose(logits_of(loaded).float(), logits_of(model), atol=0.7)
     save_model(model, tmp_path / "half", dtype=torch.float16)

@@ -2,8 +2,8 @@
 
 A model that this project trained whole is `config.json`, `model.safetensors` and
 `tokenizer.json`; one that is put on a base model is `config.json`, `base/` in transformers'
-layout and `aligner/`. Only safetensors are ever opened. A folder with a missing or an unknown tensor is an
-error that names it, never a silent random initialisation.
+layout and `aligner/`. A folder with a missing or an unknown tensor is an error that names it,
+never a silent random initialisation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pplava_core.content_hash import content_hash
 from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig, is_own_format, read_config
+from pplava_core.models.placement import Placement
 from pplava_core.models.tokenizer import FILE_NAME as TOKENIZER_NAME
 from pplava_core.models.tokenizer import load_tokenizer
 from pplava_core.paths import features_directory
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
-BASE_NAME = "base"
-"In a folder of this project's format: the model of transformers that it is put on."
+BASE_NAME, ALIGNER_NAME = "base", "aligner"
+"In a folder of this project's format: the model of transformers that it is put on, and its eye."
 
 
 def describe_model(folder: Path) -> VideoLMConfig:
@@ -47,48 +48,41 @@ def describe_model(folder: Path) -> VideoLMConfig:
 
 
 def load_model(
-    folder: Path,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype | None = None,
-    quantize: str | None = None,
-    attention: str = "sdpa",
-    aligner: Path | None = None,
+    folder: Path, placement: Placement | None = None, *, aligner: Path | None = None
 ) -> VideoLM:
     """Load a model folder, ready to answer.
 
     Args:
-        folder: one that `save_model` wrote, or one of transformers' layout.
-        device: where to put it, as torch names devices; ``auto`` spreads it over all GPUs.
-        dtype: number format; None is float32.
-        quantize: ``4bit`` or ``8bit``: the language model alone, where it is transformers'.
-        attention: transformers' name of the attention kernel.
+        folder: one that `save_model` or `convert` wrote, or one of transformers' layout.
+        placement: device and number format; None is float32 on the CPU.
         aligner: an aligner folder to use instead of the model's own.
 
     Raises:
         ModelError: a part is missing, damaged or does not fit the others.
     """
+    placement = placement or Placement()
     config = read_config(folder) if is_own_format(folder) else None
     if config is not None and not (folder / BASE_NAME).is_dir():
-        if quantize or aligner:
-            what = "--quantize" if quantize else "an aligner of its own"
+        if placement.quantize or aligner:
+            what = "--quantize" if placement.quantize else "an aligner of its own"
             raise ModelError(f"{config.name} is small and whole: {what} does not apply to it")
-        return _load_own(folder, config, device, dtype)
-    from pplava_core.models.transformers_folder import Placement, load_transformers_model
+        return _load_own(folder, config, placement)
+    from pplava_core.models.transformers_folder import load_transformers_model
 
-    base = folder if config is None else folder / BASE_NAME
-    if config is not None and aligner is None and (folder / "aligner").is_dir():
-        aligner = folder / "aligner"
-    placement = Placement(device=device, dtype=dtype, quantize=quantize, attention=attention)
-    revision = revision_of(base) if config is None else revision_of(base, folder / CONFIG_NAME)
+    if config is None:
+        revision = revision_of(folder)
+        return load_transformers_model(folder, placement, aligner=aligner, revision=revision)
+    base, own = folder / BASE_NAME, folder / ALIGNER_NAME
     return load_transformers_model(
-        base, placement, config=config, aligner=aligner, revision=revision
+        base,
+        placement,
+        config=config,
+        aligner=aligner or (own if own.is_dir() else None),
+        revision=revision_of(base, folder / CONFIG_NAME),
     )
 
 
-def _load_own(
-    folder: Path, config: VideoLMConfig, device: str, dtype: torch.dtype | None
-) -> VideoLM:
+def _load_own(folder: Path, config: VideoLMConfig, placement: Placement) -> VideoLM:
     """Load a model whose every part this project trained."""
     import torch
     from safetensors import SafetensorError
@@ -103,9 +97,9 @@ def _load_own(
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error
     model = build_model(config, tokenizer, revision=revision_of(folder))
-    _fill(model, weights, path, dtype or torch.float32)
+    _fill(model, weights, path, placement.dtype or torch.float32)
     _check_vocabulary(model, folder)
-    return model.to(device).eval()
+    return model.to(placement.device).eval()
 
 
 def build_model(config: VideoLMConfig, tokenizer: Tokenizer, *, revision: str = "") -> VideoLM:

@@ -93,4 +93,5 @@ def last_layer(projector: Any, hidden: Tensor, weight_sums: Tensor | None = None
         tokens: Tensor = layer(hidden)
         return tokens
     bias = layer.bias * weight_sums.unsqueeze(-1).to(hidden.dtype)
-    return F.linear(hidden, layer.weight) + bias
+    weighed: Tensor = F.linear(hidden, layer.weight) + bias
+    return weighed

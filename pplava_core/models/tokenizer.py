@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
+    from pplava_core.types import InputKind
+
 PAD, START = "<pad>", "<start>"
 SPECIAL_TOKENS = (PAD, START, END, USER, ASSISTANT)
 FILE_NAME = "tokenizer.json"
@@ -108,7 +110,7 @@ class NanoWords:
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
-        kind: str = "video",
+        kind: InputKind = "video",
         blocks: int = 1,
         system: str | None = None,
         answer_prefix: str = "",

@@ -8,8 +8,10 @@ must be filled. Knows layouts of folders; what differs from model to model is in
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from pplava_core.errors import ModelError
 from pplava_core.models import aligner_folder, backbones
 from pplava_core.models.aligner_folder import Aligner
 from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.placement import Placement
 from pplava_core.models.tensor_files import read_tensors, tensor_names, weight_files
 
 if TYPE_CHECKING:
@@ -28,21 +31,10 @@ if TYPE_CHECKING:
 _PROJECTOR = "multi_modal_projector."
 _PROJECTOR_OWN = ("linear_1.", "linear_2.", "layer_norm.", "logit_bias")
 "Parts of a released projector that are not the aligner's."
+_PACKED_ROWS = 32
+"bitsandbytes packs 4-bit weights for a CPU in blocks of so many rows."
 _UNREAD = ("vision_tower.post_layernorm.", "vision_tower.head.", "logit_bias")
 "What some checkpoints carry along and nothing here reads: a softmax does not see a bias."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where weights go and in which numbers."""
-
-    device: str = "cpu"
-    "As torch names devices, or `auto` to spread the model over all GPUs."
-    dtype: torch.dtype | None = None
-    "None is float32."
-    quantize: str | None = None
-    "`4bit` or `8bit`, of the language model alone."
-    attention: str = "sdpa"
 
 
 def describe_folder(folder: Path) -> VideoLMConfig:
@@ -54,6 +46,16 @@ def describe_folder(folder: Path) -> VideoLMConfig:
     values = _values(folder)
     adapter = backbones.adapter(backbones.backbone_of(values))
     return _described(adapter, folder, _guarded(adapter.load_config, folder))
+
+
+def load_settings(folder: Path) -> Any:
+    """Return transformers' configuration of a folder.
+
+    Raises:
+        ModelError: it is no such folder, or no adapter takes it.
+    """
+    adapter = backbones.adapter(backbones.backbone_of(_values(folder)))
+    return _guarded(adapter.load_config, folder)
 
 
 def load_transformers_model(
@@ -87,7 +89,7 @@ def load_transformers_model(
     settings = _guarded(adapter.load_config, folder)
     described = config or _described(adapter, folder, settings)
     llm, unknown = _load_llm(folder, settings, placement, adapter.key_mapping(values))
-    extra = {name for name in tensor_names(folder) if _is_extra(name)}
+    extra = {name for name in tensor_names(folder) if is_extra(name)}
     _check_all_known(folder, unknown, extra)
     tensors = read_tensors(folder, extra.__contains__)
     found = _aligner(folder, values, settings, tensors, aligner)
@@ -139,22 +141,24 @@ def _load_llm(
 ) -> tuple[Any, set[str]]:
     """Load transformers' own class, and name the tensors it has no place for."""
     import torch
-    from transformers import AutoModelForImageTextToText
+    import transformers
 
+    kind: Any = transformers.AutoModelForImageTextToText
     dtype = placement.dtype or torch.float32
     try:
-        llm, info = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            config=settings,
-            dtype=dtype,
-            device_map=placement.device,
-            attn_implementation=placement.attention,
-            quantization_config=_quantization(placement, dtype),
-            key_mapping=key_mapping,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _hushed():  # what it would say of unknown tensors is judged here
+            llm, info = kind.from_pretrained(
+                folder,
+                config=settings,
+                dtype=dtype,
+                device_map=placement.device,
+                attn_implementation=placement.attention,
+                quantization_config=_quantization(placement, dtype, settings),
+                key_mapping=key_mapping,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except Exception as error:  # shapes, damaged files, settings: each a class of its own
         if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
             raise
@@ -173,16 +177,37 @@ def _load_llm(
     return llm, set(map(str, info["unexpected_keys"]))
 
 
-def _quantization(placement: Placement, dtype: torch.dtype) -> Any:
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep transformers and bitsandbytes from writing to the terminal, then let them again."""
+    from transformers.utils import logging as transformers_logging
+
+    theirs: Any = transformers_logging
+    bars, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    theirs.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(verbosity)
+        if bars:
+            theirs.enable_progress_bar()
+
+
+def _quantization(placement: Placement, dtype: torch.dtype, settings: Any) -> Any:
     """Return how transformers is to quantise the language model, and only that."""
     if placement.quantize is None:
         return None
-    from transformers import BitsAndBytesConfig
+    import transformers
 
+    settings_of_library: Any = transformers.BitsAndBytesConfig
     spared = ["vision_tower", "multi_modal_projector", "lm_head"]
     if placement.quantize == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=spared)
-    return BitsAndBytesConfig(
+        return settings_of_library(load_in_8bit=True, llm_int8_skip_modules=spared)
+    if placement.device == "cpu":
+        spared += _unpackable(settings.text_config)
+    return settings_of_library(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -191,7 +216,23 @@ def _quantization(placement: Placement, dtype: torch.dtype) -> Any:
     )
 
 
-def _is_extra(name: str) -> bool:
+def _unpackable(text: Any) -> list[str]:
+    """Name the layers that bitsandbytes cannot pack for a CPU; models of real sizes have none."""
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    keys = width * (getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
+    rows = {
+        "q_proj": width * text.num_attention_heads,
+        "k_proj": keys,
+        "v_proj": keys,
+        "o_proj": text.hidden_size,
+        "gate_proj": text.intermediate_size,
+        "up_proj": text.intermediate_size,
+        "down_proj": text.hidden_size,
+    }
+    return [name for name, count in rows.items() if count % _PACKED_ROWS]
+
+
+def is_extra(name: str) -> bool:
     """Tell whether a tensor is for this project's own parts and not for transformers' class."""
     _, _, rest = name.rpartition(_PROJECTOR)
     if _PROJECTOR in name:

@@ -17,7 +17,7 @@ from pplava_core.errors import ModelError, ShapeError, UsageError
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.dual_encoder import DualEncoder
 from pplava_core.models.words import VISUAL_ID, Words
-from pplava_core.types import Clip, ClipSource, PatchGrid, VisualTokens
+from pplava_core.types import Clip, ClipSource, InputKind, PatchGrid, VisualTokens
 from pplava_core.window import Size, Window
 
 WEIGHTINGS = (*pooling.WEIGHTINGS, "average", "max", "none", "native")
@@ -243,7 +243,7 @@ class VideoLM(nn.Module):
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
-        kind: str = "video",
+        kind: InputKind = "video",
         blocks: int = 1,
         system: str | None = None,
         answer_prefix: str = "",
@@ -274,7 +274,8 @@ class VideoLM(nn.Module):
         Raises:
             ShapeError: there are more places than blocks, or fewer.
         """
-        blocks = tokens.split([tokens.shape[1]] if block_sizes is None else list(block_sizes), 1)
+        sizes = [tokens.shape[1]] if block_sizes is None else list(block_sizes)
+        blocks = torch.split(tokens, sizes, dim=1)
         places = torch.eq(ids[0], VISUAL_ID).nonzero().flatten().tolist()
         if len(places) != len(blocks):
             raise ShapeError(f"{len(blocks)} blocks of visual tokens for {len(places)} places")

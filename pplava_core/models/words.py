@@ -18,6 +18,8 @@ from pplava_core.models.prompts import VISUAL, Template
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pplava_core.types import InputKind
+
 VISUAL_ID = -1
 "Stands in a prompt's ids for one block of visual tokens; no vocabulary has it."
 
@@ -27,8 +29,10 @@ class Words(Protocol):
 
     tokenizer: Any
     pad_id: int
-    end_ids: Collection[int]
-    "Any of these ends an answer."
+
+    @property
+    def end_ids(self) -> Collection[int]:
+        """Ids of which any ends an answer."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -39,7 +43,7 @@ class Words(Protocol):
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
-        kind: str = "video",
+        kind: InputKind = "video",
         blocks: int = 1,
         system: str | None = None,
         answer_prefix: str = "",
@@ -89,7 +93,7 @@ class TransformersWords:
     ) -> None:
         self.tokenizer, self.aligner_tokenizer = tokenizer, aligner_tokenizer
         self.template, self.visual_token = template, visual_token
-        self.end_ids = frozenset(end_ids)
+        self.end_ids: frozenset[int] = frozenset(end_ids)
         self.pad_id = int(tokenizer.pad_token_id or 0)
         self._pad_texts_fully = pad_texts_fully
         self._visual_id = tokenizer.convert_tokens_to_ids(visual_token)
@@ -111,7 +115,7 @@ class TransformersWords:
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
-        kind: str = "video",
+        kind: InputKind = "video",
         blocks: int = 1,
         system: str | None = None,
         answer_prefix: str = "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from pplava_core import pooling
 from pplava_core.errors import RecipeError
+from pplava_core.models.tokenizer import NanoWords
 from pplava_core.models.videolm import VideoLM
 from pplava_core.models.words import pad_rows
 from pplava_core.shapes import questions as world
@@ -150,15 +151,15 @@ class InstructStage:
 
     def _answer_logits(self, batch: InstructBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits ``(A, V)``, labels ``(A,)`` and example numbers of all answer tokens."""
-        model = self.model
+        model, words = self.model, cast(NanoWords, self.model.words)
         tokens = self._visual_tokens(batch)
         prompts = [model.prompt_ids(e.question.text, e.history) for e in batch.examples]
         answers = [
-            [*model.words.tokenizer.encode(e.question.answer, add_special_tokens=False).ids, model.words.end_id]
+            [*words.tokenizer.encode(e.question.answer, add_special_tokens=False).ids, words.end_id]
             for e in batch.examples
         ]
         rows = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
-        ids, _ = pad_rows(rows, model.words.pad_id)
+        ids, _ = pad_rows(rows, words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         states = model.llm.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
