@@ -7,13 +7,14 @@ and in how much of the answer is read, lmms-eval in wording, trimmed films and s
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pplava_core.errors import InputError
+from pplava_core.errors import InputError, UsageError
 from pplava_core.evals.base import BenchmarkInfo, Extracted, Item, Prediction, Prompt, Settings
 from pplava_core.evals.choice import WHOLE, ChoiceBenchmark, chosen
 from pplava_core.evals.data_folder import (
@@ -36,6 +37,8 @@ _SYSTEM = (
     "and movement of objects, and the action and pose of persons. Based on your observations, "
     "select the best option that accurately addresses the question."
 )
+_AS_PICTURES = "as_pictures"
+"In an item's details: its film is a folder of pictures."
 _NO_ANSWER = "(no answer)"
 "Stands in result files for an error: the authors' check would credit an empty text."
 _FOLDER_FPS = 3.0
@@ -130,26 +133,14 @@ class MVBench(ChoiceBenchmark):
 
     def paths(self, item: Item, settings: Settings) -> tuple[Path, ...]:
         """Name the film, or of a folder of pictures those that the notebook takes."""
-        from pplava_core.media import bounded_indices, numbered_frames
-
         (path,) = super().paths(item, settings)
-        if not path.is_dir():
+        if not item.details.get(_AS_PICTURES):
             return (path,)
-        pictures = numbered_frames(path)
-        start, stop = item.details["picture_bounds"]
-        numbers = bounded_indices(
-            start,
-            stop,
-            fps=_FOLDER_FPS,
-            last_index=len(pictures),
-            num_frames=self.num_frames(item, settings),
-            first_index=1,
-        )
-        return tuple(pictures[number - 1] for number in numbers)
+        return _pictures(path, item, self.num_frames(item, settings))
 
     def sampling(self, item: Item, settings: Settings) -> Sampling:
         """Take all of the pictures that `paths` chose, or spread over a film's part."""
-        if "picture_bounds" in item.details:
+        if item.details.get(_AS_PICTURES):
             return Sampling()
         return super().sampling(item, settings)
 
@@ -266,22 +257,43 @@ def _item(
     name, trimmed = row["video"], None
     if settings.protocol == "lmms" and task.trimmed_folder:
         trimmed = videos.find(f"{task.trimmed_folder}/{name}")
-    bounds = (float(row["start"]), float(row["end"])) if task.bounded and not trimmed else None
-    video = trimmed or videos.find(f"{task.folder}/{name}")
-    in_pictures = task.as_frames and not trimmed
+    is_bounded = task.bounded and trimmed is None
     return Item(
         id=f"{task.file_name}-{number - 1}",
-        video=video,
+        video=trimmed or videos.find(f"{task.folder}/{name}"),
         video_id=f"{task.folder}/{name}",
         question=row["question"],
         options=options,
         # of options of the same text the notebook takes the last, lmms-eval the first
         answer=places[0] if settings.protocol == "lmms" else places[-1],
         groups={"task_type": task.name},
-        start_seconds=bounds[0] if bounds and not in_pictures else None,
-        stop_seconds=bounds[1] if bounds and not in_pictures else None,
-        details={"picture_bounds": bounds} if bounds and in_pictures else {},
+        start_seconds=float(row["start"]) if is_bounded else None,
+        stop_seconds=float(row["end"]) if is_bounded else None,
+        details={_AS_PICTURES: task.as_frames and trimmed is None},
     )
+
+
+def _pictures(folder: Path, item: Item, num_frames: int) -> tuple[Path, ...]:
+    """Choose pictures of a folder as the notebook does, by number."""
+    from pplava_core.media import bounded_indices, numbered_frames
+
+    pictures = numbered_frames(folder)
+    start, stop = item.start_seconds or 0.0, item.stop_seconds or math.inf
+    try:
+        numbers = bounded_indices(
+            start,
+            min(stop, len(pictures) / _FOLDER_FPS),
+            fps=_FOLDER_FPS,
+            last_index=len(pictures),
+            num_frames=num_frames,
+            first_index=1,
+        )
+    except UsageError as error:
+        raise InputError(
+            f"{folder}: no picture from {start:g} s to {stop:g} s; there are {len(pictures)} "
+            f"pictures, {_FOLDER_FPS:g} a second"
+        ) from error
+    return tuple(pictures[number - 1] for number in numbers)
 
 
 def _credited(prediction: str, item: Item) -> Extracted:
