@@ -22,11 +22,12 @@ _SHAPE: dict[str, Any] = {
     "pad_token_id": 0,
 }
 
-FAMILIES = ("llama", "qwen2", "mistral", "llava")
+FAMILIES = ("llama", "qwen2", "mistral")
+WITH_TOWERS = ("llava_next", "onevision", "internvl")
 
 
 def small_llm(family: str, *, seed: int = 0) -> Any:
-    """Build one; Mistral's attention reaches back 8 tokens only, "llava" has a tower beside it."""
+    """Build one of the families; Mistral's attention reaches back 8 tokens only."""
     import transformers
 
     torch.manual_seed(seed)
@@ -34,29 +35,43 @@ def small_llm(family: str, *, seed: int = 0) -> Any:
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**_SHAPE))
     elif family == "qwen2":
         model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**_SHAPE))
-    elif family == "mistral":
+    else:
         config = transformers.MistralConfig(**_SHAPE, sliding_window=8)
         model = transformers.MistralForCausalLM(config)
-    else:
-        model = transformers.LlavaForConditionalGeneration(_llava_config(transformers))
     return model.eval()
 
 
-def _llava_config(transformers: Any) -> Any:
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=8,
-        patch_size=4,
-    )
-    return transformers.LlavaConfig(
-        vision_config=vision,
-        text_config=transformers.LlamaConfig(**_SHAPE),
-        image_token_index=VOCABULARY - 1,
-        initializer_range=0.6,
-    )
+def small_llm_with_tower(kind: str, inner: Any) -> Any:
+    """Build a model that has a vision tower beside the weights of ``inner``, a "qwen2"."""
+    import transformers
+
+    tower = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    tower |= {"num_attention_heads": 2, "image_size": 8, "patch_size": 4}
+    text = inner.config.to_dict()
+    more = {"image_token_id": VOCABULARY - 1, "tie_word_embeddings": False}
+    model: Any
+    if kind == "llava_next":
+        clip = transformers.CLIPVisionConfig(**tower)
+        model = transformers.LlavaNextForConditionalGeneration(
+            transformers.LlavaNextConfig(vision_config=clip, text_config=text, **more)
+        )
+    elif kind == "onevision":
+        siglip = transformers.SiglipVisionConfig(**tower)
+        model = transformers.LlavaOnevisionForConditionalGeneration(
+            transformers.LlavaOnevisionConfig(
+                vision_config=siglip, text_config=text, **more, video_token_id=VOCABULARY - 2
+            )
+        )
+    else:
+        tower |= {"image_size": [8, 8], "patch_size": [4, 4]}
+        model = transformers.InternVLForConditionalGeneration(
+            transformers.InternVLConfig(
+                vision_config=transformers.InternVLVisionConfig(**tower), text_config=text, **more
+            )
+        )
+    model.model.language_model.load_state_dict(inner.model.state_dict())
+    model.lm_head.load_state_dict(inner.lm_head.state_dict())
+    return model.eval()
 
 
 def some_prompt(length: int, *, seed: int = 0) -> torch.Tensor:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_llms import FAMILIES, VOCABULARY, small_llm, some_prompt
+from small_llms import (
+    FAMILIES,
+    VOCABULARY,
+    WITH_TOWERS,
+    small_llm,
+    small_llm_with_tower,
+    some_prompt,
+)
 
 from pplava_core.models import generation
 from pplava_core.models.generation import Generation, generate_batch, generate_ids
@@ -118,6 +125,18 @@ def test_finished_answers_are_not_computed_on():
     assert going[-1] < len(prompts)
 
 
+@pytest.mark.parametrize("kind", WITH_TOWERS)
+def test_a_tower_beside_the_language_model_changes_nothing(kind):
+    inner = small_llm("qwen2", seed=3)
+    llm = small_llm_with_tower(kind, inner)
+    prompts = [some_prompt(length) for length in LENGTHS]
+    for values in ({}, {"temperature": 0.9}, {"beams": 3}):
+        settings = wishes(12, **values)
+        alone = [written(inner, prompt, settings) for prompt in prompts]
+        assert [written(llm, prompt, settings) for prompt in prompts] == alone
+        assert generate_batch(llm, prompts, settings=settings, end_ids=END_IDS) == alone
+
+
 def test_no_prompts_no_answers(llm):
     assert generate_batch(llm, [], settings=wishes(), end_ids=END_IDS) == []
 
@@ -149,8 +168,11 @@ def test_as_many_beams_as_tokens_find_the_likeliest_pair():
     llm = small_llm("qwen2", seed=1)
     prompt = some_prompt(4)
     found = written(llm, prompt, wishes(2, beams=VOCABULARY), end_ids=(VOCABULARY,))
-    pairs = [[one, two] for one in range(VOCABULARY) for two in range(VOCABULARY)]
-    assert found == max(pairs, key=lambda pair: likelihood(llm, prompt, pair))
+    firsts = llm.get_input_embeddings()(torch.arange(VOCABULARY)[:, None])
+    both = torch.cat([prompt.expand(VOCABULARY, -1, -1), firsts], dim=1)
+    shares = llm(inputs_embeds=both).logits[:, -2:].log_softmax(-1)
+    pairs = shares[:, 0].diagonal()[:, None] + shares[:, 1]
+    assert found == list(divmod(int(pairs.argmax()), VOCABULARY))
 
 
 def test_a_checkpoints_own_habits_do_not_count():

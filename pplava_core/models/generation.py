@@ -137,7 +137,9 @@ class _Writing:
             **self._inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1
         )
         self._cache = output.past_key_values
-        scores = self._processors(self._written, output.logits[:, -1].float())
+        # the last layer may be on another device than the first
+        logits = output.logits[:, -1].to(self._written.device, torch.float32)
+        scores = self._processors(self._written, logits)
         chosen = self._draw(scores) if self._settings.draws else scores.argmax(-1, keepdim=True)
         self._written = torch.cat([self._written, chosen], dim=1)
         self._inputs = {"input_ids": chosen}
@@ -149,7 +151,7 @@ class _Writing:
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these answers only."""
-        index = torch.tensor(rows, device=self._written.device)
+        index = torch.tensor(rows)  # on the CPU it serves layers on any device
         self._cache.batch_select_indices(index)
         self._inputs = {name: tensor[index] for name, tensor in self._inputs.items()}
         self._written = self._written[index]
