@@ -156,32 +156,3 @@ class RunningOptions:
         bool,
         _option("--dry-run", help="Show the first questions' prompts; ask none.", panel="Running"),
     ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
-    """Who reads the answers of a benchmark that needs a judge; the key is in the environment."""
-
-    judge_url: Annotated[
-        str | None,
-        _option(
-            "--judge-url",
-            metavar="URL",
-            help="An OpenAI-compatible endpoint; its key is in PPLAVA_JUDGE_KEY or OPENAI_API_KEY.",
-            panel="Judge",
-        ),
-    ] = None
-    judge_model: Annotated[
-        str | None,
-        _option(
-            "--judge-model", metavar="NAME", help="Model there [the protocol's].", panel="Judge"
-        ),
-    ] = None
-    judge_only: Annotated[
-        bool,
-        _option("--judge-only", help="Judge the answers in the folder; ask none.", panel="Judge"),
-    ] = False
-    judge_requests: Annotated[
-        int,
-        _option("--judge-requests", metavar="N", min=1, help="At a time.", panel="Judge"),
-    ] = 8

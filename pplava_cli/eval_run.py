@@ -17,12 +17,12 @@ from pplava_cli import opening
 from pplava_cli.console import Output, StepProgress, printable
 from pplava_cli.eval_options import (
     Data,
-    JudgeOptions,
     ProtocolOptions,
     RunningOptions,
     SelectionOptions,
 )
 from pplava_cli.eval_tables import summary_lines
+from pplava_cli.judge_options import JudgeOptions, open_judging
 from pplava_cli.options import (
     ModelOptions,
     OutputOptions,
@@ -37,8 +37,7 @@ from pplava_core.errors import UsageError
 from pplava_core.evals.registry import find_benchmark
 
 if TYPE_CHECKING:
-    from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
-    from pplava_core.evals.job import Judging
+    from pplava_core.evals.base import Benchmark, Item, Settings
     from pplava_core.evals.running import Standing, Work
     from pplava_core.evals.sharding import Shard
 
@@ -116,7 +115,7 @@ def run_benchmark(
 
     wishes = pooling_from(context, pooling)
     benchmark, settings = find_benchmark(name), protocol.settings(selection.seed)
-    judging = _judging(benchmark, settings, judge, out)
+    judging = open_judging(benchmark, settings, judge, out)
     chosen = Selection(
         limit=selection.limit,
         only=tuple(selection.only or ()),
@@ -126,7 +125,7 @@ def run_benchmark(
     items = select(read_items(benchmark, data, settings), chosen)
     if judge.judge_only:
         if judging is None or running.folder is None:
-            raise UsageError("--judge-only needs --judge-url and the -o of the answers")
+            raise UsageError("--judge-only needs the -o of the answers: name their folder")
         summary = judge_saved(benchmark, items, settings, running.folder, judging)
         show_summary(summary, running.folder, out)
         return
@@ -225,50 +224,6 @@ def show_summary(summary: Mapping[str, Any], folder: Path, out: Output) -> None:
     for line in summary_lines(summary):
         out.line(line)
     out.note(f"written to {folder}")
-
-
-def _judging(
-    benchmark: Benchmark, settings: Settings, options: JudgeOptions, out: Output
-) -> Judging | None:
-    """Make the judge that was asked for, if any; its requests come later."""
-    if options.judge_url is None:
-        return None
-    if not benchmark.info.judged:
-        raise UsageError(f"--judge-url: {benchmark.info.title} needs no judge")
-    from pplava_core.evals.judge import DEFAULTS, Judge
-    from pplava_core.evals.judging import FILE_NAME, JudgedBenchmark, judge_predictions
-
-    assert isinstance(benchmark, JudgedBenchmark)
-    defaults = DEFAULTS[settings.protocol]
-    judge = Judge(
-        options.judge_url,
-        options.judge_model or defaults.model,
-        concurrency=options.judge_requests,
-        temperature=defaults.temperature,
-        max_tokens=defaults.max_tokens,
-    )
-
-    def judged(
-        items: Sequence[Item], predictions: Mapping[str, Prediction], folder: Path
-    ) -> dict[str, Prediction]:
-        with out.progress(f"Asking {judge.model}", long=True) as progress:
-            found = judge_predictions(
-                benchmark,
-                items,
-                predictions,
-                judge,
-                settings,
-                log=folder / FILE_NAME,
-                progress=progress,
-            )
-        usage = judge.usage
-        out.note(
-            f"judge: {usage.replies} replies asked for, {usage.remembered} remembered, "
-            f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
-        )
-        return found
-
-    return judged
 
 
 def _on_processor(device: str) -> bool:
