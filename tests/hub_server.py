@@ -11,11 +11,11 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -45,6 +45,8 @@ class Repository:
     gated: bool = False
     listed: tuple[str, ...] = ()
     "More names that the listing claims."
+    said: bytes | None = None
+    "What the listing says instead, whatever it may be."
     plain_listing: bool = False
     "Whether the listing leaves sizes and hashes out."
 
@@ -63,6 +65,8 @@ class Hub:
     "Where every large answer stops for good, with the connection open."
     cut_after_bytes: int | None = None
     "Where every large answer ends too early."
+    over: threading.Event = field(default_factory=threading.Event)
+    "Set when nobody needs the stalled answers any more."
     endpoint: str = ""
     store_endpoint: str = ""
 
@@ -90,6 +94,7 @@ def running_hub(**repositories: Repository) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.over.set()
         for server in servers:
             server.shutdown()
             server.server_close()
@@ -134,11 +139,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(match[1], match[2], match[3], token)
         else:
-            self._refuse(404, "EntryNotFound")
+            self._refuse(404, "")
 
     def _list(self, repo: str, revision: str) -> None:
         repository = self._at(repo, revision)
         if repository is None:
+            return
+        if repository.said is not None:
+            self._send(200, repository.said, {})
             return
         names = [*repository.files, *repository.listed]
         body = {
@@ -153,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _sibling(self, repository: Repository, name: str) -> dict:
         if repository.plain_listing:
             return {"rfilename": name}
-        content = repository.files.get(name, b"")
+        content = repository.files.get(name, b"gone")
         entry: dict = {"rfilename": name, "size": len(content), "blobId": git_hash(content)}
         if name in repository.large:
             sha256 = hashlib.sha256(content).hexdigest()
@@ -214,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         stall, cut = self.hub.stall_after_bytes, self.hub.cut_after_bytes
         if stall is not None and len(body) > stall:
             self.wfile.write(body[:stall])
-            time.sleep(600)
+            self.hub.over.wait()
         elif cut is not None and len(body) > cut:
             self.wfile.write(body[:cut])
             self.close_connection = True
@@ -223,3 +231,40 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
+
+
+CONFIG = json.dumps({"model_type": "llava_next", "vision_config": {"model_type": "clip"}}).encode()
+CLIP_REPOSITORY = "openai/clip-vit-large-patch14-336"
+
+
+WEIGHTS = bytes(range(256)) * 40
+
+
+def base_model(weights: bytes = WEIGHTS, **more: Any) -> Repository:
+    """Make a repository with a model of transformers, and much beside it."""
+    files = {
+        "config.json": CONFIG,
+        "tokenizer.json": b'{"a": 1}',
+        "tokenizer.model": b"pieces",
+        "chat_template.jinja": b"{{ x }}",
+        "model.safetensors": weights,
+        "pytorch_model.bin": b"a pickle",
+        "modeling_llava.py": b"import os",
+        "README.md": b"read me",
+        "assets/picture.json": b"{}",
+    }
+    large = frozenset({"model.safetensors", "pytorch_model.bin"})
+    return Repository(files=files, large=large, **more)
+
+
+def clip_model() -> Repository:
+    """Make the repository that a CLIP tower's aligner comes from; it has no safetensors."""
+    files = {
+        "config.json": b"{}",
+        "vocab.json": b"{}",
+        "merges.txt": b"a b",
+        "preprocessor_config.json": b"{}",
+        "pytorch_model.bin": b"weights of clip",
+        "tf_model.h5": b"others",
+    }
+    return Repository(files=files, large=frozenset({"pytorch_model.bin"}), licence=None)

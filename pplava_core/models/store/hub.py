@@ -69,7 +69,7 @@ def list_files(source: HubSource) -> Listing:
             raise ModelError(
                 f"what {endpoint_name()} says of {source} makes no sense; is HF_ENDPOINT a hub?"
             ) from error
-        if not info.sha:
+        if not str(info.sha or "").isalnum():
             raise ModelError(f"{endpoint_name()} names no commit for {source}; is it a hub?")
         return Listing(
             commit=info.sha, licence=licence if isinstance(licence, str) else None, files=files
@@ -202,7 +202,7 @@ def _refusal(source: HubSource, error: Any) -> str:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{source.repo} has no revision {source.revision!r}; see {page}/tree/main"
-    if status == 404:
+    if isinstance(error, errors.EntryNotFoundError):
         return f"{source} lacks a file that it lists; try again later"
     if status in (401, 403):
         return f"the hub refuses access to {source.repo} ({status}): renew the token by {login}"

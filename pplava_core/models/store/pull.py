@@ -73,10 +73,11 @@ def pull(
     listing = hub.list_files(source)
     if here and here.revision == listing.commit and not again and _is_whole(folder, here):
         return Pulled(name=folder.name, folder=folder, record=here, already_here=True)
+    chosen = choose_model_files(listing.files, source)
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     with _alone(partial):
         _reuse(folder, here, partial)
-        record = _gather(source, listing, partial, progress)
+        record = _gather(source, listing, chosen, partial, progress)
         _take_place(partial, folder)
     return Pulled(name=folder.name, folder=folder, record=record, already_here=False)
 
@@ -135,11 +136,14 @@ def _reuse(folder: Path, here: SourceRecord | None, partial: Path) -> None:
 
 
 def _gather(
-    source: HubSource, listing: hub.Listing, partial: Path, progress: Progress | None
+    source: HubSource,
+    listing: hub.Listing,
+    chosen: dict[str, hub.HubFile],
+    partial: Path,
+    progress: Progress | None,
 ) -> SourceRecord:
-    """Fetch the model, then its aligner, and write down what they are."""
+    """Fetch the model's chosen files, then its aligner, and write down what they are."""
     at_commit = replace(source, revision=listing.commit)
-    chosen = choose_model_files(listing.files, source)
     wanted = {name: Wanted(source=at_commit, file=file) for name, file in chosen.items()}
     check_space(partial, wanted)
     fill(partial, {"config.json": wanted["config.json"]})

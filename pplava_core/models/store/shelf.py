@@ -43,7 +43,7 @@ class FolderFacts:
 
 def is_model_name(name: str) -> bool:
     """Tell a model's name from leftovers: of pulls that go on later, and of renames."""
-    return not name.startswith(".") and not name.endswith(PARTIAL_SUFFIX)
+    return name != "" and not name.startswith(".") and not name.endswith(PARTIAL_SUFFIX)
 
 
 def facts_of(folder: Path) -> FolderFacts | None:
@@ -183,7 +183,8 @@ def removable_folders(name: str) -> list[Path]:
 def remove(name: str) -> int:
     """Delete a model from the cache, and what a pull of it left unfinished.
 
-    A folder loses its name before its files go, so that half a model is never found.
+    A folder loses its name before its files go, so that half a model is never found. Of a
+    symbolic link only the link goes.
 
     Returns:
         The bytes that are free again.
@@ -195,6 +196,9 @@ def remove(name: str) -> int:
     """
     freed_bytes = 0
     for folder in removable_folders(name):
+        if folder.is_symlink():
+            folder.unlink()
+            continue
         freed_bytes += size_of(folder)
         doomed = folder.with_name(f".{folder.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)
