@@ -1,4 +1,4 @@
-"""A judge's endpoint misbehaves in every way; what was paid for is kept and the key stays secret."""
+"""A judge's endpoint misbehaves in every way; what was paid for is kept, the key stays secret."""
 
 from __future__ import annotations
 
