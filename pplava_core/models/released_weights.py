@@ -24,11 +24,23 @@ _BLOCK_NAMES = {
 }
 
 
+_UNREAD = (
+    "linear_1.",
+    "linear_2.",
+    "logit_bias",
+    "clip_text_model.embeddings.position_ids",
+    "clip_visual_head.probe",
+    "clip_visual_head.attention.out_proj.",
+)
+"What a released projector holds beside; the head's are read where its attention is asked for."
+
+
 class _Weights:
     """The checkpoint's tensors, missed by name and not by `KeyError`."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
+        self.read: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -36,7 +48,19 @@ class _Weights:
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.tensors:
             raise ModelError(f"the checkpoint has no tensor {name!r}; its files are incomplete")
+        self.read.add(name)
         return self.tensors[name]
+
+    def check_all_read(self) -> None:
+        """Refuse what has no place."""
+        strays = sorted(
+            name for name in set(self.tensors) - self.read if not name.startswith(_UNREAD)
+        )
+        if strays:
+            raise ModelError(
+                f"the checkpoint has an unknown tensor {strays[0]!r} ({len(strays)} unknown); "
+                "its config.json belongs to another model"
+            )
 
 
 def dual_encoder_state(
@@ -52,13 +76,13 @@ def dual_encoder_state(
     of its pooling head no patch passes through.
 
     Args:
-        tensors: by name, without the prefix ``multi_modal_projector.``; others may be there.
+        tensors: by name, without the prefix ``multi_modal_projector.``.
         text: settings of the text tower that will take them.
         patches: settings of the patch head that will take them.
         kept: positions that the extended table takes from its first half (Eq. 4).
 
     Raises:
-        ModelError: a tensor is missing.
+        ModelError: a tensor is missing or unknown.
     """
     weights = _Weights(tensors)
     state = {"logit_scale": weights["logit_scale"].reshape(())}
@@ -67,6 +91,7 @@ def dual_encoder_state(
     head = _clip_head(weights) if patches.kind == "clip" else _siglip_head(weights, patches)
     for name, tensor in head.items():
         state[f"patches.{name}"] = tensor
+    weights.check_all_read()
     return state
 
 

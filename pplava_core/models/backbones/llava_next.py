@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pplava_core.errors import UsageError
+from pplava_core.errors import ModelError, UsageError
 from pplava_core.models import tiles
 from pplava_core.models.backbones.transformers_parts import (
     TransformersParts,
@@ -101,10 +101,20 @@ class Parts(TransformersParts):
     "Set it to read clips of exactly 3 frames as the authors' code misreads them; see `BtAdapter`."
 
     def take_extra(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put a checkpoint's BT-Adapter beside the tower, where its configuration has one."""
+        """Put a checkpoint's BT-Adapter beside the tower, where its configuration has one.
+
+        Raises:
+            ModelError: it does not fit, or the configuration has none.
+        """
         settings = self.llm.config
         self._branch: BtAdapter | None = None
         if not getattr(settings, "btadapter", False):
+            strays = sorted(name for name in tensors if "btadapter_" in name)
+            if strays:
+                raise ModelError(
+                    f"the checkpoint has an unknown tensor {strays[0]!r}; its config.json says "
+                    "that there is no BT-Adapter"
+                )
             return
         tower = self.base.vision_tower
         with torch.device("meta"):
