@@ -117,7 +117,8 @@ def _parquet_rows(path: Path) -> Rows:
     import pyarrow.parquet
 
     try:
-        rows: Rows = pyarrow.parquet.read_table(path).to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows: Rows = file.read().to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

@@ -119,6 +119,8 @@ def read_timed_lines(path: Path, *, offset_seconds: float, duration_seconds: flo
     """
     rows = read_json(path)
     try:
+        if not isinstance(rows, list):
+            raise TypeError("no list")
         return [_timed_line(row, offset_seconds, duration_seconds) for row in rows]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
