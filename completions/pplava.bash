@@ -37,6 +37,7 @@ _pplava() {
             "pplava_models pull") command=pplava_models_pull ;;
             "pplava_models verify") command=pplava_models_verify ;;
             "pplava_models rm") command=pplava_models_rm ;;
+            "pplava_models convert") command=pplava_models_convert ;;
             "pplava_cache info") command=pplava_cache_info ;;
             "pplava_cache clear") command=pplava_cache_clear ;;
         esac
@@ -398,6 +399,7 @@ _pplava() {
         "pplava_shapes_render --questions") return ;;
         "pplava_shapes_render --seed") return ;;
         "pplava_shapes_render --workers") return ;;
+        "pplava_models_convert --quantize") COMPREPLY=($(compgen -W "4bit 8bit" -- "$current")); return ;;
     esac
     case "$command" in
         pplava) words="ask caption chat heatmap visualize-attention frames train bench settings version eval shapes models cache --version --debug --help -h" ;;
@@ -424,7 +426,7 @@ _pplava() {
         pplava_eval_shapes) words="--data --questions --seed --output -o --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_shapes) words="render --help -h" ;;
         pplava_shapes_render) words="--split --questions --seed --workers --quiet --debug --json --help -h" ;;
-        pplava_models) words="list info path default pull verify rm --help -h" ;;
+        pplava_models) words="list info path default pull verify rm convert --help -h" ;;
         pplava_models_list) words="--quiet --debug --json --help -h" ;;
         pplava_models_info) words="--quiet --debug --json --help -h" ;;
         pplava_models_path) words="--quiet --debug --json --help -h" ;;
@@ -432,6 +434,7 @@ _pplava() {
         pplava_models_pull) words="--quiet --debug --json --offline --again --help -h" ;;
         pplava_models_verify) words="--quiet --debug --json --help -h" ;;
         pplava_models_rm) words="--quiet --debug --json --yes -y --help -h" ;;
+        pplava_models_convert) words="--quantize --quiet --debug --json --help -h" ;;
         pplava_cache) words="info clear --help -h" ;;
         pplava_cache_info) words="--quiet --debug --json --help -h" ;;
         pplava_cache_clear) words="--quiet --debug --json --help -h" ;;

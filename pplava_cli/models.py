@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pplava_cli import model_store, opening
+from pplava_cli import model_convert, model_store, opening
 from pplava_cli.config_file import config_path, read_config, write_setting
 from pplava_cli.console import Output, printable
 from pplava_cli.model_records import catalog_record, known_record
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
     ):
         group.command(name, epilog=examples(*lines))(takes_options(command))
     model_store.register(group)
+    model_convert.register(group)
     app.add_typer(group, name="models")
 
 

@@ -63,12 +63,13 @@ def _placement(
     """
     import torch
 
+    from pplava_core.models.checkpoint import base_of
     from pplava_core.models.placement import Placement
 
     device = _device(options.device)
     dtype = None if options.dtype is None else getattr(torch, options.dtype.value)
     quantize = None if options.quantize is None else options.quantize.value
-    folder = base_folder(entry.folder)
+    folder = base_of(entry.folder)
     if folder is None:
         return Placement(device=device, dtype=dtype, quantize=quantize)
     from pplava_core.models import fitting
@@ -81,16 +82,6 @@ def _placement(
     estimate, free = fitting.check_fits(sizes, config.name, work, placement)
     out.note(f"{config.name}: {placement}; needs {estimate} of {free / 1e9:.1f} GB free")
     return placement
-
-
-def base_folder(folder: Path) -> Path | None:
-    """Return where a model's base in transformers' layout lies; None for one like nano."""
-    from pplava_core.models.checkpoint import BASE_NAME
-    from pplava_core.models.config import is_own_format
-
-    if not is_own_format(folder):
-        return folder
-    return folder / BASE_NAME if (folder / BASE_NAME).is_dir() else None
 
 
 def _workload(config: VideoLMConfig, wishes: Wishes | None) -> Workload:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 BASE_NAME, ALIGNER_NAME = "base", "aligner"
 "In a folder of this project's format: the model of transformers that it is put on, and its eye."
+
+
+def base_of(folder: Path) -> Path | None:
+    """Return where a model's base in transformers' layout lies; None for one like nano."""
+    if not is_own_format(folder):
+        return folder
+    return folder / BASE_NAME if (folder / BASE_NAME).is_dir() else None
 
 
 def describe_model(folder: Path) -> VideoLMConfig:
@@ -151,12 +160,19 @@ def save_model(model: VideoLM, folder: Path, *, dtype: torch.dtype | None = None
         folder: its name.
         dtype: number format of the floating-point weights on disk; None keeps the model's.
     """
+    with replacing_folder(folder) as new:
+        _write(model, new, dtype)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the name of another once it is whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
-        _write(model, new, dtype)
+        yield new
         _take_place(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)

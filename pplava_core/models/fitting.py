@@ -77,6 +77,7 @@ class Sizes:
         import transformers
 
         self.settings = load_settings(folder)
+        self.stored = _stored_quantization(self.settings)
         kind: Any = transformers.AutoModelForImageTextToText
         with torch.device("meta"):
             model = kind.from_config(self.settings)
@@ -103,6 +104,7 @@ class Sizes:
             quantize: ``4bit``, ``8bit`` or None.
         """
         size = dtype.itemsize
+        quantize = quantize or self.stored
         dense = _PARAMETER_BYTES[quantize] if quantize else size
         text = self.settings.text_config
         grid = self.grid(work.num_frames)
@@ -214,7 +216,7 @@ def _what_would_fit(sizes: Sizes, work: Workload, placement: Placement, free: in
     """Return the single changes that would be enough."""
     assert placement.dtype is not None
     tries: list[tuple[str, Workload, str | None]] = []
-    if placement.quantize != "4bit":
+    if "4bit" not in (placement.quantize, sizes.stored):
         tries.append(("--quantize 4bit", work, "4bit"))
     for count in _FEWER_FRAMES:
         if count < work.num_frames:
@@ -243,6 +245,15 @@ def _extra_parameters(folder: Path) -> int:
             names = tensor_sizes(beside).items()
             return count + sum(size for name, size in names if aligner_folder.is_used(name))
     return count
+
+
+def _stored_quantization(settings: Any) -> str | None:
+    """Tell how a folder's language model was quantised when it was written, if it was."""
+    stored = getattr(settings, "quantization_config", None)
+    if stored is None:
+        return None
+    values = stored if isinstance(stored, dict) else stored.to_dict()
+    return "4bit" if values.get("load_in_4bit") else "8bit"
 
 
 def _side(value: Any) -> int:

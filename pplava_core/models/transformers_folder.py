@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _PROJECTOR = "multi_modal_projector."
 _PROJECTOR_OWN = ("linear_1.", "linear_2.", "layer_norm.", "logit_bias")
 "Parts of a released projector that are not the aligner's."
-_PACKED_ROWS = 32
-"bitsandbytes packs 4-bit weights for a CPU in blocks of so many rows."
+_PACKED_BLOCK = (32, 64)
+"bitsandbytes packs 4-bit weights for a CPU in blocks of so many rows and columns."
 _UNREAD = ("vision_tower.post_layernorm.", "vision_tower.head.", "logit_bias")
 "What some checkpoints carry along and nothing here reads: a softmax does not see a bias."
 
@@ -146,7 +146,7 @@ def _load_llm(
     kind: Any = transformers.AutoModelForImageTextToText
     dtype = placement.dtype or torch.float32
     try:
-        with _hushed():  # what it would say of unknown tensors is judged here
+        with hushed():  # what it would say of unknown tensors is judged here
             llm, info = kind.from_pretrained(
                 folder,
                 config=settings,
@@ -178,7 +178,7 @@ def _load_llm(
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Keep transformers and bitsandbytes from writing to the terminal, then let them again."""
     from transformers.utils import logging as transformers_logging
 
@@ -202,7 +202,7 @@ def _quantization(placement: Placement, dtype: torch.dtype, settings: Any) -> An
     import transformers
 
     settings_of_library: Any = transformers.BitsAndBytesConfig
-    spared = ["vision_tower", "multi_modal_projector", "lm_head"]
+    spared = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
     if placement.quantize == "8bit":
         return settings_of_library(load_in_8bit=True, llm_int8_skip_modules=spared)
     if placement.device == "cpu":
@@ -218,18 +218,21 @@ def _quantization(placement: Placement, dtype: torch.dtype, settings: Any) -> An
 
 def _unpackable(text: Any) -> list[str]:
     """Name the layers that bitsandbytes cannot pack for a CPU; models of real sizes have none."""
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    hidden, inner = text.hidden_size, text.intermediate_size
+    width = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
+    queries = width * text.num_attention_heads
     keys = width * (getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
-    rows = {
-        "q_proj": width * text.num_attention_heads,
-        "k_proj": keys,
-        "v_proj": keys,
-        "o_proj": text.hidden_size,
-        "gate_proj": text.intermediate_size,
-        "up_proj": text.intermediate_size,
-        "down_proj": text.hidden_size,
+    shapes = {
+        "q_proj": (queries, hidden),
+        "k_proj": (keys, hidden),
+        "v_proj": (keys, hidden),
+        "o_proj": (hidden, queries),
+        "gate_proj": (inner, hidden),
+        "up_proj": (inner, hidden),
+        "down_proj": (hidden, inner),
     }
-    return [name for name, count in rows.items() if count % _PACKED_ROWS]
+    rows, columns = _PACKED_BLOCK
+    return [name for name, (out, into) in shapes.items() if out % rows or into % columns]
 
 
 def is_extra(name: str) -> bool:
@@ -237,7 +240,7 @@ def is_extra(name: str) -> bool:
     _, _, rest = name.rpartition(_PROJECTOR)
     if _PROJECTOR in name:
         return not rest.startswith(_PROJECTOR_OWN)
-    return "btadapter_" in name
+    return "btadapter_" in name or name.startswith("bt_adapter.")
 
 
 def _check_all_known(folder: Path, unknown: Iterable[str], extra: Iterable[str]) -> None:
@@ -290,6 +293,14 @@ def _aligner(
             folder / aligner_folder.SOURCE_FOLDER, patch_width=settings.vision_config.hidden_size
         )
     return None
+
+
+def aligner_of(model: VideoLM) -> Aligner:
+    """Return a loaded model's aligner with its tokenizer, to be saved."""
+    words: Any = model.words
+    return Aligner(
+        encoder=model.aligner, tokenizer=words.aligner_tokenizer, pads_fully=words.pads_texts_fully
+    )
 
 
 def _settings_of(aligner: Aligner) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class TransformersWords:
         self.template, self.visual_token = template, visual_token
         self.end_ids: frozenset[int] = frozenset(end_ids)
         self.pad_id = int(tokenizer.pad_token_id or 0)
-        self._pad_texts_fully = pad_texts_fully
+        self.pads_texts_fully = pad_texts_fully
         self._visual_id = tokenizer.convert_tokens_to_ids(visual_token)
         if self._visual_id is None or self._visual_id == tokenizer.unk_token_id:
             raise ModelError(
@@ -137,7 +137,7 @@ class TransformersWords:
         """Return texts for the text tower, ``(B, L)``, and the mask where the tokenizer has one."""
         encoded = self.aligner_tokenizer(
             list(texts),
-            padding="max_length" if self._pad_texts_fully else True,
+            padding="max_length" if self.pads_texts_fully else True,
             truncation=True,
             max_length=max_length,
             return_tensors="pt",

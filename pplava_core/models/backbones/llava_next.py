@@ -124,7 +124,13 @@ class Parts(TransformersParts):
                 max_frames=settings.max_T,
                 feature_layer=settings.vision_feature_layer,
             )
-        branch.load_state_dict(bt_adapter_state(tensors, branch), assign=True)
+        prefix = "bt_adapter."  # where a converted folder keeps it
+        converted = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        branch.load_state_dict(converted or bt_adapter_state(tensors, branch), assign=True)
         # registered with the model, so that it moves and counts with it
         self.llm.bt_adapter = branch.to(tower.device, tower.dtype).eval()
         self._branch = branch
@@ -167,7 +173,7 @@ class Parts(TransformersParts):
         if source is None or source.kind != "image":
             return super().arrange(tokens, size, source)
         arranged = tiles.arrange(
-            tokens.unflatten(1, size),
+            tokens.reshape(len(tokens), *size, -1),
             picture_size=(source.height, source.width),
             pinpoints=self.llm.config.image_grid_pinpoints,
             size=self.config.pixels.height,
