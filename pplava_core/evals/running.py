@@ -117,9 +117,7 @@ def answer_items(
     shard.wait()
     if not shard.is_first:
         return {}
-    found = read_folder(folder)
-    _merge(folder, items, found)
-    return found
+    return _merge(folder, items)
 
 
 def group_items(items: Sequence[Item], work: Work) -> list[Group]:
@@ -260,11 +258,12 @@ def _answered(folder: Path) -> dict[str, Prediction]:
     return {name: found for name, found in read_folder(folder).items() if found.error is None}
 
 
-def _merge(folder: Path, items: Sequence[Item], found: Mapping[str, Prediction]) -> None:
+def _merge(folder: Path, items: Sequence[Item]) -> dict[str, Prediction]:
     """Put all answers into one file, in the order of the items."""
     order = {item.id: place for place, item in enumerate(items)}
-    kept = sorted(found.values(), key=lambda one: order.get(one.id, len(order)))
-    write_predictions(folder / FILE_NAME, kept)
+    found = sorted(read_folder(folder).items(), key=lambda pair: order.get(pair[0], len(order)))
+    write_predictions(folder / FILE_NAME, [prediction for _, prediction in found])
     for path in prediction_files(folder):
         if path.name != FILE_NAME:
             path.unlink()
+    return dict(found)
