@@ -62,6 +62,7 @@ class TestAccess:
         ("text", "reason"),
         [
             ("owner/nothing", "there is no repository owner/nothing"),
+            ("owner/a--b", "no name of a repository"),
             ("owner/small@v9", "owner/small has no revision 'v9'"),
             ("owner/small:folder", "has no files in folder/"),
         ],
@@ -127,9 +128,15 @@ class TestSpaceAndConnection:
         monkeypatch.setattr(file_download, "http_get", full)
         assert "the disk is full" in refusal()
 
-    def test_no_hub(self, hub, monkeypatch):
-        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-        assert "no connection to http://127.0.0.1:9" in refusal()
+    def test_a_cache_that_cannot_be_written(self, hub):
+        models_directory().parent.mkdir(parents=True)
+        models_directory().write_text("a file")
+        assert "PPLAVA_CACHE_DIR" in refusal()
+
+    @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "nonsense", "http://[", "ftp://a"])
+    def test_no_hub(self, hub, monkeypatch, endpoint):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        assert endpoint in refusal()
 
     def test_connection_lost_for_good(self, hub, no_waiting):
         hub.cut_after_bytes = 3000

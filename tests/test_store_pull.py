@@ -132,6 +132,13 @@ class TestSuccess:
 
 
 class TestDamage:
+    def test_a_damaged_record_says_what_helps(self, hub):
+        folder = pull_text("owner/small").folder
+        (folder / "source.json").write_text('{"format": 9}')
+        assert "--again" in refusal()
+        pull_text("owner/small", again=True)
+        verify(folder)
+
     def test_wrong_hash(self, hub):
         hub.corrupted = {"model.safetensors"}
         line = refusal()

@@ -53,7 +53,7 @@ def list_files(source: HubSource) -> Listing:
             answer makes no sense.
     """
     with said_plainly(source):
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, errors
 
         try:
             info = HfApi(endpoint=_endpoint()).model_info(
@@ -65,14 +65,17 @@ def list_files(source: HubSource) -> Listing:
             files = tuple(_hub_file(source, sibling) for sibling in info.siblings or ())
             card: Any = info.card_data or {}
             licence = card.get("license")
+        except errors.HFValidationError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"what {endpoint_name()} says of {source} makes no sense; is HF_ENDPOINT a hub?"
             ) from error
-        if not str(info.sha or "").isalnum():
+        commit = str(info.sha or "")
+        if not commit.isalnum():
             raise ModelError(f"{endpoint_name()} names no commit for {source}; is it a hub?")
         return Listing(
-            commit=info.sha, licence=licence if isinstance(licence, str) else None, files=files
+            commit=commit, licence=licence if isinstance(licence, str) else None, files=files
         )
 
 

@@ -112,17 +112,26 @@ def _is_whole(folder: Path, record: SourceRecord) -> bool:
 
 @contextlib.contextmanager
 def _alone(partial: Path) -> Iterator[None]:
-    """Make the partial folder, and keep other runs out of it."""
+    """Make the partial folder, keep other runs out of it, and say plainly if it cannot be filled.
+
+    Raises:
+        ModelError: another run is at work, or the cache cannot be written.
+    """
     from filelock import FileLock, Timeout
 
-    partial.mkdir(parents=True, exist_ok=True)
     try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
+            partial.mkdir(exist_ok=True)
             yield
     except Timeout:
         raise ModelError(
             f"another `pplava models pull` is filling {partial}; wait for it to end"
         ) from None
+    except OSError as error:
+        raise ModelError(
+            f"{partial} cannot be filled: {error}; PPLAVA_CACHE_DIR names another place"
+        ) from error
 
 
 def _reuse(folder: Path, here: SourceRecord | None, partial: Path) -> None:

@@ -132,14 +132,18 @@ def read_record(folder: Path) -> SourceRecord | None:
     path = folder / SOURCE_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; pull the model again") from error
+        raise ModelError(
+            f"{path} cannot be read: {error}; `pplava models pull` with --again repairs it"
+        ) from error
     try:
         return _record(values, path)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is not what `pull` writes: {error}; pull again") from error
+        raise ModelError(
+            f"{path} is not what `pull` writes ({error}); pull again with --again"
+        ) from error
 
 
 def write_record(record: SourceRecord, folder: Path) -> None:
@@ -152,7 +156,9 @@ def write_record(record: SourceRecord, folder: Path) -> None:
 def _record(values: dict[str, Any], path: Path) -> SourceRecord:
     found = values.pop("format", None)
     if found != _FORMAT:
-        raise ModelError(f"{path} has format {found!r}; this version reads {_FORMAT}: pull again")
+        raise ModelError(
+            f"{path} has format {found!r}; this version reads {_FORMAT}; pull with --again"
+        )
     files = {
         check_file_name(name, of=str(path)): StoredFile(**file)
         for name, file in values.pop("files").items()
