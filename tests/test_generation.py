@@ -168,6 +168,7 @@ def test_an_answer_ends_when_the_caller_says_so():
         {"repetition_penalty": float("inf")},
         {"repetition_penalty": float("nan")},
         {"stop": ("",)},
+        {"stop": "end"},
         {"stop": ("a", "")},
     ],
 )

@@ -1,4 +1,4 @@
-"""How answers are written: the settings, checked. Knows no torch, so that mistakes cost no waiting."""
+"""How answers are written: settings, checked. Knows no torch, so that mistakes cost no waiting."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class Generation:
             raise UsageError(
                 f"repetition_penalty is {self.repetition_penalty}: it must be above 0; 1 is none"
             )
+        if isinstance(self.stop, str):
+            raise UsageError(f"stop is the text {self.stop!r}: give a tuple of texts")
         if not all(self.stop):
             raise UsageError("a stop string is empty: it would end every answer at once")
 
