@@ -67,7 +67,7 @@ def describe_released(
         description=f"{config.model_type} with {text_type}, {'PPLLaVA' if released else 'base'}",
         licence="unverified",
         pixels=PixelRule(height=side, width=side, resize=resize),
-        num_frames=32,
+        num_frames=min(32, config.max_T) if getattr(config, "btadapter", False) else 32,
         window=_window(config, "pooling", (2, 3, 3)),
         image_window=_window(config, "image_pooling", (1, 3, 3)),
         weighting="authors",
