@@ -93,6 +93,7 @@ class FeatureCache:
         dtype: torch.dtype | str,
         default_num_frames: int,
         pixels: PixelRule,
+        cut: str = "",
     ) -> str:
         """Name the grid that these files, sampled so, give with this model.
 
@@ -100,7 +101,7 @@ class FeatureCache:
         another name (of the same suffix) has the same key, and a film that was replaced has
         another one. Of a folder every file counts, by name and contents. The device does
         not count: one that encodes a little differently in the same dtype gives an equally
-        good grid.
+        good grid. Where pictures are cut instead of resized, ``cut`` names how.
 
         Returns:
             64 hexadecimal digits, usable as a file name.
@@ -119,6 +120,7 @@ class FeatureCache:
             "reader": reader,
             "model": model_revision,
             "dtype": str(dtype).removeprefix("torch."),
+            **({"cut": cut} if cut else {}),
         }
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self._requests[key] = _Request(paths=tuple(map(str, paths)), contents=contents)

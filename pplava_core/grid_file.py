@@ -87,7 +87,8 @@ def _checksum(label: str, source: str, tensors: dict[str, Tensor]) -> str:
 
 def _source_from_json(text: str) -> ClipSource:
     facts: dict[str, Any] = json.loads(text)
-    for name, value in facts.items():
-        if isinstance(value, list):
-            facts[name] = tuple(value)
-    return ClipSource(**facts)
+    return ClipSource(**{name: _without_lists(value) for name, value in facts.items()})
+
+
+def _without_lists(value: Any) -> Any:
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value

@@ -7,6 +7,7 @@ Only `PatchGrid` is independent of the question, so only it is cached.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,18 @@ class PixelRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What becomes of an input's pictures before a vision tower reads them."""
+
+    pixels: PixelRule
+    "The size of what the tower reads, and how a whole picture is brought to it."
+    cut: Callable[[np.ndarray], np.ndarray] | None = None
+    "Makes ``(N, height, width, 3)`` of a picture ``(H, W, 3)``, uint8; None resizes it."
+    name: str = ""
+    "Tells a cut from others of the same model; empty where there is none."
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipSource:
     """Where a clip came from and what of it was read: the facts of the sampling line."""
 
@@ -65,6 +78,10 @@ class ClipSource:
     indices: tuple[int, ...]
     "Index of every sampled frame in presentation order."
     warnings: tuple[str, ...] = ()
+    picture_sizes: tuple[tuple[int, int], ...] = ()
+    "Height and width of each picture, where a set or a single one was cut into tiles."
+    tile_counts: tuple[int, ...] = ()
+    "How many tiles each of them gave: T is their sum. Empty where nothing was cut."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,7 @@ long the film.
 
 from __future__ import annotations
 
-import math
 import os
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from pplava_core.errors import InputError, UsageError
 from pplava_core.media._film import Film, FrameReader, FramesMissingError, open_video
-from pplava_core.media._guard import MAX_CLIP_BYTES, shown
+from pplava_core.media._gathering import Cutting, Gathering, Resizing
+from pplava_core.media._guard import shown
 from pplava_core.media.pictures import PictureReader, is_still, numbered_frames
 from pplava_core.media.preprocess import resize_picture
 from pplava_core.media.sample import check_sampling, choose_positions, sample_indices
@@ -55,6 +54,7 @@ def load_clip(
     *,
     sampling: Sampling,
     pixels: PixelRule | None,
+    cut: Callable[[np.ndarray], np.ndarray] | None = None,
     default_num_frames: int = 16,
     reader: str = "pyav",
     progress: Progress | None = None,
@@ -66,6 +66,8 @@ def load_clip(
         sampling: which frames. Pictures have no clock: a rate or a range is refused, a set is
             taken whole unless a smaller number is asked for, a folder is spread like a video.
         pixels: the size to bring them to; None keeps the size of the first picture.
+        cut: what makes tiles ``(N, height, width, 3)`` of a picture instead of resizing it; of
+            a film's frames one each. The clip then has as many frames as there are tiles.
         default_num_frames: how many frames of a film when ``sampling`` does not say.
         reader: ``"pyav"`` or ``"decord"``; pictures are always read with Pillow.
         progress: called after every frame read.
@@ -81,10 +83,12 @@ def load_clip(
     source = _open(names, kind, reader)
     for _ in range(MAX_ATTEMPTS):
         indices = _choose(source.film, kind, sampling, default_num_frames)
-        gathering = _Gathering(indices, pixels, progress)
+        gathering = Resizing(indices, pixels) if cut is None else Cutting(indices, cut)
         try:
             for index, picture in source.read(gathering.unique):
                 gathering.add(index, picture)
+                if progress is not None:
+                    progress(len(gathering.sizes), len(gathering.unique))
         except FramesMissingError:
             continue
         return _clip(names, kind, sampling, source, gathering)
@@ -170,77 +174,37 @@ def _choose(film: Film, kind: InputKind, sampling: Sampling, default_num_frames:
     return list(range(count))
 
 
-class _Gathering:
-    """Takes pictures one at a time and keeps them at the size of the clip."""
-
-    def __init__(
-        self, indices: list[int], pixels: PixelRule | None, progress: Progress | None
-    ) -> None:
-        self.indices = indices
-        self.unique = list(dict.fromkeys(indices))
-        self.frames: np.ndarray | None = None
-        self.width = self.height = 0
-        self.has_mixed_sizes = False
-        self._pixels = pixels
-        self._progress = progress
-        self._done = 0
-
-    def add(self, index: int, picture: np.ndarray) -> None:
-        """Put a full-size picture at every place where the clip shows it."""
-        if self.frames is None:
-            self._begin(picture)
-        assert self.frames is not None
-        assert self._pixels is not None
-        self.has_mixed_sizes |= picture.shape[:2] != (self.height, self.width)
-        first, stop = bisect_left(self.indices, index), bisect_right(self.indices, index)
-        self.frames[first:stop] = resize_picture(picture, self._pixels)
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, len(self.unique))
-
-    def _begin(self, picture: np.ndarray) -> None:
-        """Learn the film's size from its first picture and make room for the clip."""
-        import numpy as np
-
-        self.height, self.width = picture.shape[:2]
-        if self._pixels is None:
-            self._pixels = PixelRule(height=self.height, width=self.width)
-        shape = (len(self.indices), self._pixels.height, self._pixels.width, 3)
-        if math.prod(shape) > MAX_CLIP_BYTES:
-            raise UsageError(
-                f"{shape[0]} frames of {shape[2]}x{shape[1]} pixels would take "
-                f"{math.prod(shape) / 1e9:.1f} GB; take fewer frames"
-            )
-        self.frames = np.empty(shape, dtype=np.uint8)
-
-
 def _clip(
     names: Sequence[Path],
     kind: InputKind,
     sampling: Sampling,
     reader: FrameReader,
-    gathering: _Gathering,
+    gathering: Gathering,
 ) -> Clip:
-    assert gathering.frames is not None
+    import numpy as np
+
     film = reader.film
     warnings = list(reader.warnings)
     wanted, found = len(gathering.indices), len(gathering.unique)
     if found < wanted:
         warnings.append(f"only {found} different frames for {wanted}: some are shown repeatedly")
-    if gathering.has_mixed_sizes:
+    is_cut = isinstance(gathering, Cutting)
+    if len(set(gathering.sizes.values())) > 1 and not is_cut:
         warnings.append("pictures of several sizes were fitted to the size of the first")
     has_clock = kind == "video"
+    shows_tiles = is_cut and kind in ("image", "images")
+    height, width = next(iter(gathering.sizes.values()))
     stop_seconds = film.stop_seconds
     if has_clock and sampling.stop_seconds is not None:
         stop_seconds = min(stop_seconds, sampling.stop_seconds)
     return Clip(
-        frames=gathering.frames,
-        seconds=film.seconds[gathering.indices],
+        frames=gathering.frames(),
+        seconds=film.seconds[np.repeat(gathering.indices, gathering.counts())],
         source=ClipSource(
             paths=tuple(os.fspath(name) for name in names),
             kind=kind,
-            width=gathering.width,
-            height=gathering.height,
+            width=width,
+            height=height,
             frame_count=len(film.seconds),
             fps=film.fps,
             duration_seconds=film.stop_seconds,
@@ -249,5 +213,9 @@ def _clip(
             reader=reader.name,
             indices=tuple(gathering.indices),
             warnings=tuple(warnings),
+            picture_sizes=tuple(gathering.sizes[i] for i in gathering.indices)
+            if shows_tiles
+            else (),
+            tile_counts=tuple(gathering.counts()) if shows_tiles else (),
         ),
     )
