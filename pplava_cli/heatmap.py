@@ -144,7 +144,7 @@ def draw_heatmap(
         source=session.source,
         caption=_caption(session),
         smooth=smooth,
-        picture_box=picture_box_of(session.source, session.model.config.pixels),
+        picture_box=picture_box_of(session.source, session.preparation.pixels),
     )
     form = form_of(target)
     frames = (picture for _, picture in iterate_frames(session.source))
@@ -197,6 +197,6 @@ def _record(session: Session, drawn: DrawnHeatmap) -> dict[str, Any]:
         "form": drawn.form,
         "files": [str(file) for file in drawn.files],
         "model": model_record(session.model),
-        "sampling": sampling_record(session.source, [float(t) for t in session.grid.seconds]),
+        "sampling": sampling_record(session.source, [float(t) for t in session.seconds]),
         "from_cache": session.from_cache,
     }

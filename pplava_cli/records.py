@@ -39,7 +39,7 @@ def answer_record(
         "warnings": list(answer.warnings),
         "evidence": [moment_record(moment) for moment in answer.evidence] if evidence else None,
         "model": model_record(session.model),
-        "sampling": sampling_record(session.source, [float(t) for t in session.grid.seconds]),
+        "sampling": sampling_record(session.source, [float(t) for t in session.seconds]),
         "pooling": _pooling_record(answer),
         "generation": {
             **dataclasses.asdict(generation),
@@ -77,7 +77,8 @@ def moment_record(moment: Moment) -> dict[str, Any]:
 def sampling_record(source: ClipSource, seconds: Sequence[float]) -> dict[str, Any]:
     """Describe what was read of a clip; ``seconds`` are its frames' times."""
     record = dataclasses.asdict(source)
-    record.pop("paths")
+    for name in ("paths", "picture_sizes", "tile_counts"):
+        record.pop(name)
     indices = record.pop("indices")
     record["warnings"] = list(source.warnings)
     record["frames"] = [

@@ -38,7 +38,7 @@ def sampling_line(session: Session, choice: PoolingChoice) -> str:
     ]
     if session.from_cache:
         more.append("features from cache")
-    return source_line(session.source, session.grid.seconds.tolist(), more)
+    return source_line(session.source, session.seconds.tolist(), more)
 
 
 def source_line(source: ClipSource, seconds: Sequence[float], more: Sequence[str] = ()) -> str:

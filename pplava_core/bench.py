@@ -93,14 +93,15 @@ def measure(
     if rounds < 1:
         raise UsageError(f"{rounds} rounds measure nothing: ask for at least 1")
     stopwatch = _Stopwatch(model)
+    native = pooling is not None and pooling.weighting == "native"
     with tempfile.TemporaryDirectory(prefix="pplava-bench-") as folder:
         for number in range(rounds + 1):
             if number == 1:
                 stopwatch.forget()
-            session = _open(paths, model, sampling or Sampling(), reader, stopwatch)
+            session = _open(paths, model, sampling or Sampling(), reader, stopwatch, native)
             first = _ask(session, questions[0], pooling, generation, stopwatch, "")
             _ask(session, questions[1], pooling, generation, stopwatch, "second_")
-            _reopen(session, paths, sampling, reader, FeatureCache(Path(folder)), stopwatch)
+            _reopen(session, paths, sampling, reader, FeatureCache(Path(folder)), stopwatch, native)
             if progress is not None:
                 progress(number + 1, rounds + 1)
     return Measurements(
@@ -173,20 +174,28 @@ class _Stopwatch:
 
 
 def _open(
-    paths: Sequence[Path], model: VideoLM, sampling: Sampling, reader: str, stopwatch: _Stopwatch
+    paths: Sequence[Path],
+    model: VideoLM,
+    sampling: Sampling,
+    reader: str,
+    stopwatch: _Stopwatch,
+    native: bool,
 ) -> Session:
     stopwatch.start()
+    kind = media.kind_of(paths[0]) if len(paths) == 1 else "images"
+    preparation = model.parts.preparation(kind, native=native)
     clip = media.load_clip(
         paths[0] if len(paths) == 1 else paths,
         sampling=sampling,
-        pixels=model.config.pixels,
+        pixels=preparation.pixels,
+        cut=preparation.cut,
         default_num_frames=model.config.num_frames,
         reader=reader,
     )
     stopwatch.lap("decode")
     grid = model.encode(clip)
     stopwatch.lap("encode")
-    return Session(model, grid, clip=clip)
+    return Session(model, grid, clip=clip, native=native)
 
 
 def _ask(
@@ -213,10 +222,17 @@ def _reopen(
     reader: str,
     cache: FeatureCache,
     stopwatch: _Stopwatch,
+    native: bool,
 ) -> None:
     """Time an opening that finds the patches on disk, as a later run of the program does."""
+
+    def opened() -> None:
+        Session.open(
+            paths, session.model, sampling=sampling, reader=reader, cache=cache, native=native
+        )
+
     if cache.info().entry_count == 0:
-        Session.open(paths, session.model, sampling=sampling, reader=reader, cache=cache)
+        opened()
     stopwatch.start()
-    Session.open(paths, session.model, sampling=sampling, reader=reader, cache=cache)
+    opened()
     stopwatch.lap("cached_open")

@@ -71,6 +71,7 @@ class Session:
         clip: the frames, where they are at hand; otherwise they are decoded when asked for.
         from_cache: whether the grid was computed earlier.
         timings: what opening cost.
+        native: whether the pictures were made ready for the base model's own path.
     """
 
     def __init__(
@@ -81,13 +82,16 @@ class Session:
         clip: Clip | None = None,
         from_cache: bool = False,
         timings: Timings | None = None,
+        native: bool = False,
     ) -> None:
         self.model = model
         self.grid = grid
         self.from_cache = from_cache
         self.timings = timings or Timings()
+        self.preparation = model.parts.preparation(grid.source.kind, native=native)
         self._clip = clip
         self._patches: Tensor | None = None
+        self._native: VisualTokens | None = None
 
     @classmethod
     def open(
@@ -99,6 +103,7 @@ class Session:
         reader: str = "pyav",
         cache: FeatureCache | None = None,
         progress: Progress | None = None,
+        native: bool = False,
     ) -> Session:
         """Read and encode a clip, or take its grid from the cache.
 
@@ -109,6 +114,8 @@ class Session:
             reader: which library decodes.
             cache: where grids are kept; None keeps nothing.
             progress: called with frames done and in all.
+            native: make the pictures ready as the base model itself does; only then can it be
+                asked with ``native`` pooling, and only so.
 
         Raises:
             InputError: the clip cannot be read.
@@ -116,9 +123,10 @@ class Session:
         """
         sampling = sampling or Sampling()
         key = None
+        kinds = [media.kind_of(path) for path in paths]  # refuses what is no film
+        kind = kinds[0] if len(kinds) == 1 else "images"
+        preparation = model.parts.preparation(kind, native=native)
         if cache is not None:
-            for path in paths:
-                media.kind_of(path)  # refuses what is no film before it is read for its hash
             key = cache.key(
                 paths,
                 sampling=sampling,
@@ -126,21 +134,31 @@ class Session:
                 model_revision=model.revision,
                 dtype=model.dtype,
                 default_num_frames=model.config.num_frames,
-                pixels=model.config.pixels,
+                pixels=preparation.pixels,
+                cut=preparation.name,
             )
             grid = cache.load(key)
             if grid is not None:
-                return cls(model, _moved(grid, model.device), from_cache=True)
+                return cls(model, _moved(grid, model.device), from_cache=True, native=native)
         started = time.perf_counter()
-        clip = _decode(paths, model, sampling, reader, progress)
+        clip = media.load_clip(
+            paths[0] if len(paths) == 1 else paths,
+            sampling=sampling,
+            pixels=preparation.pixels,
+            cut=preparation.cut,
+            default_num_frames=model.config.num_frames,
+            reader=reader,
+            progress=progress,
+        )
         decoded = time.perf_counter()
-        grid = model.encode(_cut(clip, model), progress)
+        grid = model.encode(clip, progress)
         timings = Timings(
             decode_seconds=decoded - started, encode_seconds=time.perf_counter() - decoded
         )
         if cache is not None and key is not None:
             cache.store(key, grid)
-        return cls(model, grid, clip=clip, timings=timings)
+        shown = None if clip.source.tile_counts else clip
+        return cls(model, grid, clip=shown, timings=timings, native=native)
 
     @property
     def source(self) -> ClipSource:
@@ -153,25 +171,38 @@ class Session:
         frames, rows, columns = self.grid.features.shape[:3]
         return frames, rows, columns
 
+    @property
+    def seconds(self) -> np.ndarray:
+        """Times of the frames or pictures, ``(T,)``; tiles of one picture count once."""
+        return self.grid.seconds[self._whole_pictures]
+
+    @property
+    def _whole_pictures(self) -> list[int]:
+        """Which of the grid's frames show all of a picture, and not a tile of it."""
+        count, source = len(self.grid.features), self.source
+        counts = source.tile_counts or ((count,) if source.kind == "image" else (1,) * count)
+        whole = self.model.parts.whole_picture_tile
+        starts = [sum(counts[:number]) for number in range(len(counts))]
+        return [start + whole % size for start, size in zip(starts, counts, strict=True)]
+
     def clip(self) -> Clip:
         """Return the frames as the model saw them, decoding them again if they are gone."""
         if self._clip is None:
-            frames = media.iterate_frames(self.source, pixels=self.model.config.pixels)
+            frames = media.iterate_frames(self.source, pixels=self.preparation.pixels)
             pictures = np.stack([picture for _, picture in frames])
-            self._clip = Clip(frames=pictures, seconds=self.grid.seconds, source=self.source)
+            self._clip = Clip(frames=pictures, seconds=self.seconds, source=self.source)
         return self._clip
 
     def relevance(self, text: str) -> Relevance:
         """Score every patch against a text (Eq. 1).
 
-        A single picture that the model cuts into tiles is shown by the tile that has all of
-        it: its weights are scaled to sum to 1.
+        A picture that the model cuts into tiles is shown by the tile that has all of it: the
+        weights of these tiles are scaled to sum to 1.
         """
-        weights = self._weights(text)
-        if self._is_cut:
-            whole = self.model.parts.whole_picture_tile
-            weights = weights[[whole]] / weights[whole].sum()
-        return Relevance(weights=weights, seconds=self.grid.seconds[: len(weights)], text=text)
+        weights, whole = self._weights(text), self._whole_pictures
+        if len(whole) < len(weights):
+            weights = weights[whole] / weights[whole].sum()
+        return Relevance(weights=weights, seconds=self.seconds, text=text)
 
     @torch.inference_mode()
     def _weights(self, text: str) -> Tensor:
@@ -181,17 +212,22 @@ class Session:
             self._patches = self.model.embed_patches(features)
         return self.model.relevance(features, [text], patches=self._patches)[0].cpu()
 
-    @property
-    def _is_cut(self) -> bool:
-        return self.source.kind == "image" and len(self.grid.features) > 1
-
     def window_for(self, choice: PoolingChoice) -> Window | None:
         """Return the window a choice means on this clip; None passes every patch.
 
         Raises:
             ShapeError: the window does not fit the grid, or no window meets the budget.
+            UsageError: the clip was opened for the base model's own path and this is not it,
+                or the other way about.
         """
-        if (choice.weighting or self.model.config.weighting) in ("none", "native"):
+        weighting = choice.weighting or self.model.config.weighting
+        wanted = self.model.parts.preparation(self.source.kind, native=weighting == "native")
+        if (wanted.pixels, wanted.name) != (self.preparation.pixels, self.preparation.name):
+            raise UsageError(
+                f"the pictures were not made ready for {weighting!r} pooling: open the clip "
+                f"with native={weighting == 'native'}"
+            )
+        if weighting in ("none", "native"):
             return None
         if choice.window is not None:
             choice.window.output_size(self.grid_size)
@@ -207,11 +243,23 @@ class Session:
 
     def token_count(self, choice: PoolingChoice) -> int:
         """Return how many visual tokens a choice leaves of this clip."""
-        frames, rows, columns = self.grid_size
         window = self.window_for(choice)
-        if window is None:
-            return frames * rows * columns
-        return window.token_count(self.grid_size)
+        if (choice.weighting or self.model.config.weighting) == "native":
+            return self._native_tokens().tokens.shape[1]
+        size = self.grid_size if window is None else window.output_size(self.grid_size)
+        width = self.model.llm.get_input_embeddings().embedding_dim
+        blank = torch.zeros(1).expand(1, math.prod(size), width)  # takes no memory
+        arranged: VisualTokens = self.model.parts.arrange(blank, size, self.source)
+        return arranged.tokens.shape[1]
+
+    @torch.inference_mode()
+    def _native_tokens(self) -> VisualTokens:
+        """Return the base model's own tokens, which no question changes."""
+        if self._native is None:
+            self._native = self.model.visual_tokens(
+                self.grid.features[None], None, weighting="native", source=self.source
+            )
+        return self._native
 
     def warning_for(self, choice: PoolingChoice) -> str | None:
         """Say what is doubtful about a choice of weighting, if anything is."""
@@ -228,7 +276,7 @@ class Session:
         return find_moments(
             relevance,
             frame_span_seconds=span_of(self.source),
-            picture_box=picture_box_of(self.source, self.model.config.pixels),
+            picture_box=picture_box_of(self.source, self.preparation.pixels),
         )
 
     def ask(
@@ -359,33 +407,6 @@ class Session:
             timings=self.timings,
             warnings=warnings,
         )
-
-
-def _decode(
-    paths: Sequence[Path],
-    model: VideoLM,
-    sampling: Sampling,
-    reader: str,
-    progress: Progress | None,
-) -> Clip:
-    kind = media.kind_of(paths[0]) if len(paths) == 1 else "images"
-    return media.load_clip(
-        paths[0] if len(paths) == 1 else paths,
-        sampling=sampling,
-        pixels=None if model.parts.cuts(kind) else model.config.pixels,
-        default_num_frames=model.config.num_frames,
-        reader=reader,
-        progress=progress,
-    )
-
-
-def _cut(clip: Clip, model: VideoLM) -> Clip:
-    """Cut a picture into tiles, where the model reads it so."""
-    if not model.parts.cuts(clip.source.kind):
-        return clip
-    tiles = model.parts.cut(clip.frames[0])
-    seconds = np.repeat(clip.seconds[:1], len(tiles))
-    return Clip(frames=tiles, seconds=seconds, source=clip.source)
 
 
 def _moved(grid: PatchGrid, device: torch.device) -> PatchGrid:

@@ -27,6 +27,7 @@ from pplava_core.types import (
     Moment,
     PatchGrid,
     PixelRule,
+    Preparation,
     Relevance,
     Timings,
 )
@@ -136,6 +137,14 @@ class FakeSession:
         count = len(self.source.indices)
         seconds = np.arange(count) * (0.5 if self.is_film else 1.0)
         return PatchGrid(features=np.zeros((count, 2, 3, 5)), seconds=seconds, source=self.source)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        return self.grid.seconds
+
+    @property
+    def preparation(self) -> Preparation:
+        return Preparation(pixels=PIXELS)
 
     def clip(self) -> Clip:
         count = len(self.source.indices)

@@ -18,6 +18,7 @@ from pplava_core.errors import ModelError, UsageError
 from pplava_core.models import tiles
 from pplava_core.models.backbones.transformers_parts import (
     TransformersParts,
+    pictures_of,
     pixel_statistics,
     square,
 )
@@ -182,7 +183,7 @@ class Parts(TransformersParts):
         return VisualTokens(tokens=arranged, block_sizes=(arranged.shape[1],))
 
     def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
-        """Return the tokens that transformers' own class makes of a cut picture.
+        """Return the tokens that transformers' own class makes of cut pictures.
 
         Raises:
             UsageError: LLaVA-NeXT has no path of its own for films.
@@ -192,8 +193,7 @@ class Parts(TransformersParts):
                 "LLaVA-NeXT has no path of its own for films; use --pooling none or average"
             )
         projected = self.base.multi_modal_projector(features.flatten(2, 3))
-        pictures = [projected[0]] if source.kind == "image" else list(projected[0][:, None])
-        sizes = torch.tensor([[source.height, source.width]] * len(pictures))
+        pictures, sizes = pictures_of(projected[0], source)
         packed, _ = self.base.pack_image_features(
             pictures,
             sizes,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pplava_core.errors import ModelError, UsageError
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import Projector
-from pplava_core.types import ClipSource, VisualTokens
+from pplava_core.types import ClipSource, Preparation, VisualTokens
 from pplava_core.window import Size, Window
 
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
@@ -139,6 +139,7 @@ class NanoParts(nn.Module):
 
     def __init__(self, config: VideoLMConfig) -> None:
         super().__init__()
+        self.pixels = config.pixels
         width, llm_width = config.tower["vision"]["hidden_size"], config.llm["hidden_size"]
         self.tower = NanoTower(**{k: config.tower[k] for k in ("stem_channels", "vision")})
         self.scale = FeatureScale(width)
@@ -152,9 +153,9 @@ class NanoParts(nn.Module):
     takes_aligned = True
     whole_picture_tile = 0
 
-    def cuts(self, kind: str) -> bool:
-        """Tell whether inputs of a kind are cut into tiles: never."""
-        return False
+    def preparation(self, kind: str, *, native: bool = False) -> Preparation:
+        """Say how an input's pictures are made ready: resized, whatever it is."""
+        return Preparation(pixels=self.pixels)
 
     def frames_together(self, kind: str, count: int) -> int:
         """Return how many of a clip's frames are encoded at once."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import before_last_layer, last_layer
 from pplava_core.models.prompts import TEMPLATES
 from pplava_core.models.words import TransformersWords
-from pplava_core.types import ClipSource, VisualTokens
+from pplava_core.types import ClipSource, Preparation, VisualTokens
 from pplava_core.window import Size, Window
 
 if TYPE_CHECKING:
@@ -60,6 +61,19 @@ class TransformersParts:
     def frames_together(self, kind: str, count: int) -> int:
         """Return how many of a clip's frames are encoded at once."""
         return FRAMES_PER_BATCH
+
+    def preparation(self, kind: str, *, native: bool = False) -> Preparation:
+        """Say how an input's pictures are made ready for the tower.
+
+        Args:
+            kind: of the input.
+            native: for the base model's own path, on which each picture of a set is cut as a
+                single one is; pooling takes one tile of each.
+        """
+        if not self.cuts("image" if native and kind == "images" else kind):
+            return Preparation(pixels=self.config.pixels)
+        squashed = replace(self.config.pixels, resize="squash")
+        return Preparation(pixels=squashed, cut=self.cut, name="tiles")
 
     def cuts(self, kind: str) -> bool:
         """Tell whether inputs of a kind are cut into tiles instead of resized."""
@@ -157,6 +171,21 @@ class TransformersParts:
             UsageError: it has no path for this kind of input.
         """
         raise NotImplementedError
+
+
+def pictures_of(tokens: Tensor, source: ClipSource) -> tuple[list[Tensor], Tensor]:
+    """Part the tokens of tiles by the pictures that they were cut from.
+
+    Args:
+        tokens: ``(T, P, D)``, P of each tile.
+        source: what the clip is.
+
+    Returns:
+        ``(N, P, D)`` of each picture, and their heights and widths, ``(pictures, 2)``.
+    """
+    sizes = source.picture_sizes or ((source.height, source.width),)
+    counts = source.tile_counts or (len(tokens),)
+    return list(torch.split(tokens, list(counts))), torch.tensor(sizes)
 
 
 def square(states: Tensor) -> Tensor:
