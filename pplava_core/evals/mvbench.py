@@ -297,10 +297,13 @@ def _pictures(folder: Path, item: Item, num_frames: int) -> tuple[Path, ...]:
 
 
 def _credited(prediction: str, item: Item) -> Extracted:
+    """Read the one option that is credited; of several, the right one is a gift."""
     options = credited_options(prediction, len(item.options))
-    if len(options) < 2:
-        return chosen(options[0] if options else None)
-    return Extracted(value=item.answer if item.answer in options else options[0], how="degenerate")
+    if len(options) == 1:
+        return Extracted(value=options[0])
+    if item.answer in options:
+        return Extracted(value=item.answer, how="degenerate")
+    return Extracted(value=None, how="unextracted")
 
 
 def _right_text(item: Item) -> str:
