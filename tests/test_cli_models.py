@@ -119,6 +119,18 @@ class TestPull:
     def test_failures(self, run_pplava, hub, name, code):
         one_line(run_pplava("models", "pull", name), code)
 
+    def test_interrupted_and_given_up(self, run_pplava, hub, monkeypatch):
+        from huggingface_hub import file_download
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(file_download, "http_get", interrupted)
+        assert one_line(run_pplava("models", "pull", "owner/small"), 130) == "pplava: interrupted\n"
+        assert (models_directory() / "owner--small.partial").is_dir()
+        assert run_pplava("models", "rm", "owner/small", "--yes").code == 0
+        assert not list(models_directory().glob("owner*"))
+
     def test_gated_and_damaged(self, run_pplava, hub, monkeypatch):
         hub.repositories["owner/small"].gated = True
         monkeypatch.setenv("HF_TOKEN", "hf_secret")

@@ -167,8 +167,8 @@ def removable_folders(name: str) -> list[Path]:
         UsageError: the name cannot be that of a model in the cache.
         ModelError: there is no such model there.
     """
-    folder = folder_of_hub_name(name)
-    plain = folder.name if folder else name
+    folder, source = folder_of_hub_name(name), _source_of(name)
+    plain = folder.name if folder else source.name if source and "@" not in name else name
     if Path(plain).name != plain or not is_model_name(plain):
         raise UsageError(f"{name!r} is no model in {models_directory()}; give its name")
     found = [models_directory() / plain, models_directory() / (plain + PARTIAL_SUFFIX)]
