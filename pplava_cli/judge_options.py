@@ -151,8 +151,9 @@ def _tell(model: str, usage: Usage, outcome: JudgingOutcome, out: Output) -> Non
     if usage.unmetered:
         tokens += f" and those of {usage.unmetered} replies that do not say"
     out.note(
-        f"{model}: {outcome.judged} opinions; {usage.replies} replies asked for ({tokens}), "
-        f"{usage.remembered} remembered, {outcome.unparseable} opinions unreadable"
+        f"{model}: {outcome.judged} opinions, {outcome.noted} of them from an earlier run; "
+        f"{usage.replies} replies asked for ({tokens}), {usage.remembered} remembered, "
+        f"{outcome.unparseable} opinions unreadable"
     )
     if outcome.failures:
         out.warn(f"{len(outcome.failures)} requests got no reply, the last: {outcome.failures[-1]}")

@@ -125,7 +125,7 @@ def test_a_second_run_sends_nothing(server, tmp_path, memory):
     assert len(server.requests) == 12
     assert first == from_both == from_memory == from_log
     assert (usage.replies, usage.remembered, usage.prompt_tokens) == (0, 12, 0)
-    assert outcome.judged == 12
+    assert (outcome.judged, outcome.noted) == (12, 12)
 
 
 def test_another_judge_or_answer_is_judged_anew(server, tmp_path):

@@ -48,6 +48,8 @@ class JudgingOutcome:
     """What became of the requests, for those who show it."""
 
     judged: int = 0
+    noted: int = 0
+    "Of those judged: taken from the log of an earlier run."
     unparseable: int = 0
     "Of those judged: replies that could not be read after all retries."
     failures: list[str] = field(default_factory=list)
@@ -141,6 +143,7 @@ class _Judging:
             line = self.known.get(key)
             if line is not None and self._settled(alike[0].aspect, line):
                 self._take(key, line)
+                self.outcome.noted += len(alike)
             else:
                 waiting.append(key)
         if not waiting:
