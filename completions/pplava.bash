@@ -51,7 +51,7 @@ _pplava() {
         "pplava_ask --kernel") return ;;
         "pplava_ask --stride") return ;;
         "pplava_ask --tokens") return ;;
-        "pplava_ask --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_ask --pooling" | "pplava_ask --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_ask --max-new-tokens") return ;;
         "pplava_ask --temperature") return ;;
         "pplava_ask --top-p") return ;;
@@ -72,7 +72,7 @@ _pplava() {
         "pplava_caption --kernel") return ;;
         "pplava_caption --stride") return ;;
         "pplava_caption --tokens") return ;;
-        "pplava_caption --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_caption --pooling" | "pplava_caption --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_caption --max-new-tokens") return ;;
         "pplava_caption --temperature") return ;;
         "pplava_caption --top-p") return ;;
@@ -92,7 +92,7 @@ _pplava() {
         "pplava_chat --kernel") return ;;
         "pplava_chat --stride") return ;;
         "pplava_chat --tokens") return ;;
-        "pplava_chat --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_chat --pooling" | "pplava_chat --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_chat --max-new-tokens") return ;;
         "pplava_chat --temperature") return ;;
         "pplava_chat --top-p") return ;;
@@ -146,7 +146,7 @@ _pplava() {
         "pplava_bench --kernel") return ;;
         "pplava_bench --stride") return ;;
         "pplava_bench --tokens") return ;;
-        "pplava_bench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_bench --pooling" | "pplava_bench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_bench --max-new-tokens") return ;;
         "pplava_bench --temperature") return ;;
         "pplava_bench --top-p") return ;;
@@ -178,7 +178,7 @@ _pplava() {
         "pplava_eval_videomme --kernel") return ;;
         "pplava_eval_videomme --stride") return ;;
         "pplava_eval_videomme --tokens") return ;;
-        "pplava_eval_videomme --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_videomme --pooling" | "pplava_eval_videomme --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_videomme --model") return ;;
         "pplava_eval_videomme --device") return ;;
         "pplava_eval_videomme --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -203,7 +203,7 @@ _pplava() {
         "pplava_eval_mvbench --kernel") return ;;
         "pplava_eval_mvbench --stride") return ;;
         "pplava_eval_mvbench --tokens") return ;;
-        "pplava_eval_mvbench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_mvbench --pooling" | "pplava_eval_mvbench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_mvbench --model") return ;;
         "pplava_eval_mvbench --device") return ;;
         "pplava_eval_mvbench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -228,7 +228,7 @@ _pplava() {
         "pplava_eval_nextqa --kernel") return ;;
         "pplava_eval_nextqa --stride") return ;;
         "pplava_eval_nextqa --tokens") return ;;
-        "pplava_eval_nextqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_nextqa --pooling" | "pplava_eval_nextqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_nextqa --model") return ;;
         "pplava_eval_nextqa --device") return ;;
         "pplava_eval_nextqa --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -253,7 +253,7 @@ _pplava() {
         "pplava_eval_egoschema --kernel") return ;;
         "pplava_eval_egoschema --stride") return ;;
         "pplava_eval_egoschema --tokens") return ;;
-        "pplava_eval_egoschema --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_egoschema --pooling" | "pplava_eval_egoschema --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_egoschema --model") return ;;
         "pplava_eval_egoschema --device") return ;;
         "pplava_eval_egoschema --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -278,7 +278,7 @@ _pplava() {
         "pplava_eval_longvideobench --kernel") return ;;
         "pplava_eval_longvideobench --stride") return ;;
         "pplava_eval_longvideobench --tokens") return ;;
-        "pplava_eval_longvideobench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_longvideobench --pooling" | "pplava_eval_longvideobench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_longvideobench --model") return ;;
         "pplava_eval_longvideobench --device") return ;;
         "pplava_eval_longvideobench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -303,7 +303,7 @@ _pplava() {
         "pplava_eval_activitynetqa --kernel") return ;;
         "pplava_eval_activitynetqa --stride") return ;;
         "pplava_eval_activitynetqa --tokens") return ;;
-        "pplava_eval_activitynetqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_activitynetqa --pooling" | "pplava_eval_activitynetqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_activitynetqa --model") return ;;
         "pplava_eval_activitynetqa --device") return ;;
         "pplava_eval_activitynetqa --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -328,7 +328,7 @@ _pplava() {
         "pplava_eval_msvdqa --kernel") return ;;
         "pplava_eval_msvdqa --stride") return ;;
         "pplava_eval_msvdqa --tokens") return ;;
-        "pplava_eval_msvdqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_msvdqa --pooling" | "pplava_eval_msvdqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_msvdqa --model") return ;;
         "pplava_eval_msvdqa --device") return ;;
         "pplava_eval_msvdqa --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -353,7 +353,7 @@ _pplava() {
         "pplava_eval_msrvttqa --kernel") return ;;
         "pplava_eval_msrvttqa --stride") return ;;
         "pplava_eval_msrvttqa --tokens") return ;;
-        "pplava_eval_msrvttqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_msrvttqa --pooling" | "pplava_eval_msrvttqa --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_msrvttqa --model") return ;;
         "pplava_eval_msrvttqa --device") return ;;
         "pplava_eval_msrvttqa --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -378,7 +378,7 @@ _pplava() {
         "pplava_eval_vcgbench --kernel") return ;;
         "pplava_eval_vcgbench --stride") return ;;
         "pplava_eval_vcgbench --tokens") return ;;
-        "pplava_eval_vcgbench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_vcgbench --pooling" | "pplava_eval_vcgbench --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_vcgbench --model") return ;;
         "pplava_eval_vcgbench --device") return ;;
         "pplava_eval_vcgbench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -390,7 +390,7 @@ _pplava() {
         "pplava_eval_shapes --kernel") return ;;
         "pplava_eval_shapes --stride") return ;;
         "pplava_eval_shapes --tokens") return ;;
-        "pplava_eval_shapes --weighting") COMPREPLY=($(compgen -W "literal window authors average max none" -- "$current")); return ;;
+        "pplava_eval_shapes --pooling" | "pplava_eval_shapes --weighting") COMPREPLY=($(compgen -W "literal window authors average max none native" -- "$current")); return ;;
         "pplava_eval_shapes --model") return ;;
         "pplava_eval_shapes --device") return ;;
         "pplava_eval_shapes --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
@@ -403,27 +403,27 @@ _pplava() {
     esac
     case "$command" in
         pplava) words="ask caption chat heatmap visualize-attention frames train bench settings version eval shapes models cache --version --debug --help -h" ;;
-        pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --each --evidence --help -h" ;;
-        pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --help -h" ;;
+        pplava_ask) words="--frames --fps --from --to --reader --kernel --stride --tokens --pooling --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --each --evidence --help -h" ;;
+        pplava_caption) words="--detail --evidence --frames --fps --from --to --reader --kernel --stride --tokens --pooling --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_chat) words="--frames --fps --from --to --reader --kernel --stride --tokens --pooling --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --help -h" ;;
         pplava_heatmap) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_visualize_attention) words="--output -o --compare --patches --frames --fps --from --to --reader --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_frames) words="--output -o --size --force --frames --fps --from --to --reader --model --quiet --debug --json --help -h" ;;
         pplava_train) words="--config --output -o --seed --quiet --debug --help -h" ;;
-        pplava_bench) words="--rounds --frames --fps --from --to --reader --kernel --stride --tokens --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_bench) words="--rounds --frames --fps --from --to --reader --kernel --stride --tokens --pooling --weighting --max-new-tokens --temperature --top-p --seed --beams --repetition-penalty --stop --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_settings) words="--quiet --debug --json --help -h" ;;
         pplava_version) words="--quiet --debug --json --help -h" ;;
         pplava_eval) words="videomme mvbench nextqa egoschema longvideobench activitynetqa msvdqa msrvttqa vcgbench shapes --help -h" ;;
-        pplava_eval_videomme) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_mvbench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_nextqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_egoschema) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_longvideobench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_activitynetqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_msvdqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_msrvttqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_vcgbench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_shapes) words="--data --questions --seed --output -o --kernel --stride --tokens --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_videomme) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_mvbench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_nextqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_egoschema) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_longvideobench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_activitynetqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_msvdqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_msrvttqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_vcgbench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-only --judge-concurrency --judge-retries --judge-timeout --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_shapes) words="--data --questions --seed --output -o --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_shapes) words="render --help -h" ;;
         pplava_shapes_render) words="--split --questions --seed --workers --quiet --debug --json --help -h" ;;
         pplava_models) words="list info path default pull verify rm convert --help -h" ;;

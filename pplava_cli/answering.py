@@ -74,7 +74,12 @@ def _answer_one(
     assert model is not None
     wishes = request.wishes
     session = opening.open_session(
-        one.paths, model, sampling=wishes.sampling, reader=wishes.reader, out=out
+        one.paths,
+        model,
+        sampling=wishes.sampling,
+        reader=wishes.reader,
+        out=out,
+        native=wishes.pooling_wishes.is_native,
     )
     tell_sampling(session, wishes.pooling, out)
     answer = _stream_answer(session, request, out, name=one.name if several else None)

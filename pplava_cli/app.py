@@ -29,7 +29,7 @@ from pplava_cli import (
     version,
 )
 from pplava_cli import eval as evaluate
-from pplava_cli.config_file import config_path, defaults_from, read_config
+from pplava_cli.config_file import config_path, defaults_from, read_config, variables_of
 from pplava_cli.console import Output, ReaderGone
 from pplava_cli.failures import ANSWERED, EXIT_CODE_MEANINGS, INTERRUPTED, USAGE, exit_code_of
 from pplava_cli.options import Debug, RunState
@@ -134,7 +134,8 @@ def _usage_line(error: Any) -> str:
     if context is not None and parameter is not None:
         source = context.get_parameter_source(parameter.name)
         if source is not None and source.name == "ENVIRONMENT":
-            message += f" (from {parameter.envvar} in the environment)"
+            variables = [name for name in variables_of(parameter) if os.environ.get(name)]
+            message += f" (from {variables[0]} in the environment)"
         elif source is not None and source.name == "DEFAULT_MAP":
             message += f" (from {config_path()})"
     return f"{message}; see `{command} --help`"

@@ -73,17 +73,31 @@ def write_setting(path: Path, key: str, value: str) -> None:
 
 
 def settings_of(command: Any) -> dict[str, Any]:
-    """Map the names of settings to their parameters, for a command or a whole group of them."""
+    """Map the names of settings to their parameters, for a command or a whole group of them.
+
+    A setting that has two names is there under both.
+    """
     if hasattr(command, "commands"):
         found: dict[str, Any] = {}
         for nested in command.commands.values():
             found |= settings_of(nested)
         return found
     return {
-        parameter.opts[0].lstrip("-").replace("-", "_"): parameter
+        name: parameter
         for parameter in command.params
         if getattr(parameter, "envvar", None)
+        for name in names_of(parameter)
     }
+
+
+def names_of(parameter: Any) -> list[str]:
+    """Return the names of a setting, the one to show first."""
+    return [flag.lstrip("-").replace("-", "_") for flag in parameter.opts]
+
+
+def variables_of(parameter: Any) -> list[str]:
+    """Return the environment variables of a setting, the one to show first."""
+    return [parameter.envvar] if isinstance(parameter.envvar, str) else list(parameter.envvar)
 
 
 def defaults_from(group: Any, table: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -165,7 +165,12 @@ class Conversation:
 
     def _open(self, paths: Sequence[Path], wishes: Wishes) -> None:
         session = opening.open_session(
-            paths, self.model, sampling=wishes.sampling, reader=wishes.reader, out=self.out
+            paths,
+            self.model,
+            sampling=wishes.sampling,
+            reader=wishes.reader,
+            out=self.out,
+            native=wishes.pooling_wishes.is_native,
         )
         tell_sampling(session, wishes.pooling, self.out)
         self._session, self.wishes = session, wishes

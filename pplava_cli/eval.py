@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _EXAMPLES = examples(
     "pplava eval shapes",
     "pplava eval shapes --questions 2400 --seed 3 -o scores.json",
-    "pplava eval shapes --data test-set --weighting average",
+    "pplava eval shapes --data test-set --pooling average",
 )
 
 

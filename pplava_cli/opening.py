@@ -135,9 +135,23 @@ def load_model(entry: ModelEntry, options: ModelOptions, placement: Placement) -
 
 
 def open_session(
-    paths: Sequence[Path], model: VideoLM, *, sampling: Sampling, reader: str, out: Output
+    paths: Sequence[Path],
+    model: VideoLM,
+    *,
+    sampling: Sampling,
+    reader: str,
+    out: Output,
+    native: bool = False,
 ) -> Session:
     """Read and encode a clip, or fetch its patches from the cache.
+
+    Args:
+        paths: one film or folder of frames, or pictures.
+        model: who will be asked.
+        sampling: which frames.
+        reader: which library decodes.
+        out: the voice of the run.
+        native: whether it will be asked with the pooling ``native``.
 
     Raises:
         InputError: the clip cannot be read.
@@ -155,6 +169,7 @@ def open_session(
             reader=reader,
             cache=FeatureCache(features_directory()),
             progress=progress,
+            native=native,
         )
 
 

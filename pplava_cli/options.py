@@ -37,6 +37,7 @@ class Weighting(StrEnum):
     average = "average"
     max = "max"
     none = "none"
+    native = "native"
 
 
 class Quantization(StrEnum):
@@ -61,12 +62,20 @@ class RunState:
     debug: bool = False
 
 
-def _shared(flag: str, help: str, panel: str, **more: Any) -> Any:
-    """Build one shared option, with the environment variable that its flag implies."""
-    variable = "PPLAVA_" + flag.lstrip("-").replace("-", "_").upper()
+def _shared(flag: str, help: str, panel: str, *, also: str | None = None, **more: Any) -> Any:
+    """Build one shared option, with the environment variable that its flag implies.
+
+    Args:
+        flag: its name.
+        help: one line.
+        panel: under which it stands.
+        also: another name of the same.
+        more: what Typer takes.
+    """
+    flags = [flag] if also is None else [flag, also]
     return typer.Option(
-        flag,
-        envvar=variable,
+        *flags,
+        envvar=["PPLAVA_" + name.lstrip("-").replace("-", "_").upper() for name in flags],
         show_envvar=False,
         help=help.replace("[", r"\["),
         rich_help_panel=panel,
@@ -181,9 +190,10 @@ class PoolingOptions:
     weighting: Annotated[
         Weighting | None,
         _shared(
-            "--weighting",
-            f"How relevance weighs [the model's own]: {', '.join(Weighting)}.",
+            "--pooling",
+            f"How patches are merged [the model's own]: {', '.join(Weighting)}.",
             "Pooling",
+            also="--weighting",
             metavar="NAME",
         ),
     ] = None

@@ -7,7 +7,13 @@ from typing import Any
 
 import typer
 
-from pplava_cli.config_file import config_path, read_config, settings_of
+from pplava_cli.config_file import (
+    config_path,
+    names_of,
+    read_config,
+    settings_of,
+    variables_of,
+)
 from pplava_cli.options import OutputOptions, examples, takes_options
 from pplava_cli.records import SCHEMA
 
@@ -31,6 +37,7 @@ def settings(context: typer.Context, output: OutputOptions) -> None:
     rows = [
         _row(name, parameter, table, str(path))
         for name, parameter in sorted(settings_of(context.find_root().command).items())
+        if name == names_of(parameter)[0]
     ]
     if out.json:
         out.record(
@@ -46,10 +53,11 @@ def settings(context: typer.Context, output: OutputOptions) -> None:
 
 def _row(name: str, parameter: Any, table: dict[str, Any], path: str) -> dict[str, Any]:
     """Find out which of the three places speaks for one setting."""
-    variable = os.environ.get(parameter.envvar)
-    if variable:
-        return {"name": name, "value": variable, "source": parameter.envvar}
-    if name in table:
-        return {"name": name, "value": table[name], "source": path}
+    for variable in variables_of(parameter):
+        if os.environ.get(variable):
+            return {"name": name, "value": os.environ[variable], "source": variable}
+    for known in names_of(parameter):
+        if known in table:
+            return {"name": name, "value": table[known], "source": path}
     default = parameter.default
     return {"name": name, "value": getattr(default, "value", default), "source": "default"}

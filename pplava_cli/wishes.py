@@ -33,6 +33,11 @@ class PoolingWishes:
     "How relevance weighs."
 
     @property
+    def is_native(self) -> bool:
+        """Whether the base model's own path is to be taken."""
+        return self.weighting == Weighting.native.value
+
+    @property
     def choice(self) -> PoolingChoice:
         """The same, as a session takes it."""
         from pplava_core.session import PoolingChoice
@@ -90,7 +95,7 @@ def pooling_from(context: typer.Context, options: PoolingOptions) -> PoolingWish
     if options.stride is not None and options.kernel is None:
         raise UsageError("--stride needs --kernel: say which window should take the steps")
     weighting = options.weighting
-    if weighting is Weighting.none:  # passes every patch, so it is another word for no window
+    if weighting in (Weighting.none, Weighting.native):  # neither has a window to choose
         kernel, weighting = _nearer(context, kernel=kernel, weighting=weighting)
         tokens, weighting = _nearer(context, tokens=tokens, weighting=weighting)
     return PoolingWishes(

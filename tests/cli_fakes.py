@@ -108,6 +108,7 @@ class FakeSession:
     reader: str
     from_cache: bool = False
     warnings: tuple[str, ...] = ()
+    native: bool = False
     asked: list[dict] = field(default_factory=list)
 
     @property
@@ -227,12 +228,12 @@ def install(monkeypatch) -> Fakes:
         fakes.loads.append(options)
         return FakeModel()
 
-    def open_session(paths, model, *, sampling, reader, out):
+    def open_session(paths, model, *, sampling, reader, out, native=False):
         if paths[0].name in fakes.broken_names:
             raise InputError(f"{paths[0]}: the file is cut before its first frame; copy it again")
         if fakes.raises is not None:
             raise fakes.raises
-        session = FakeSession(model, tuple(paths), sampling, reader)
+        session = FakeSession(model, tuple(paths), sampling, reader, native=native)
         fakes.sessions.append(session)
         return session
 

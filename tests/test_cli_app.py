@@ -113,6 +113,28 @@ class TestSettings:
         monkeypatch.setenv("PPLAVA_FRAMES", "13")
         assert asked()[1].sampling.num_frames == 13
 
+    def test_pooling_has_two_names_everywhere(self, asked, write_config, monkeypatch):
+        def weighting(*options):
+            return asked(*options)[1].asked[0]["pooling"].weighting
+
+        assert weighting("--pooling", "max") == weighting("--weighting", "max") == "max"
+        for name in ("pooling", "weighting"):
+            write_config(f'{name} = "window"\n')
+            assert weighting() == "window"
+            monkeypatch.setenv(f"PPLAVA_{name.upper()}", "average")
+            assert weighting() == "average"
+            monkeypatch.setenv(f"PPLAVA_{name.upper()}", "best")
+            run, _ = asked()
+            assert f"from PPLAVA_{name.upper()} in the environment" in run.stderr
+            monkeypatch.delenv(f"PPLAVA_{name.upper()}")
+
+    def test_the_base_models_own_path_is_known_when_the_clip_is_opened(self, asked):
+        assert not asked()[1].native
+        session = asked("--pooling", "native")[1]
+        assert session.native
+        assert session.asked[0]["pooling"].weighting == "native"
+        assert "exclude each other" in asked("--pooling", "native", "--tokens", "9")[0].stderr
+
     def test_flag_beats_environment(self, asked, monkeypatch):
         monkeypatch.setenv("PPLAVA_FRAMES", "13")
         assert asked("--frames", "14")[1].sampling.num_frames == 14
@@ -158,7 +180,8 @@ class TestSettings:
         assert found["frames"] == {"name": "frames", "value": "13", "source": "PPLAVA_FRAMES"}
         assert found["seed"]["value"] == 4
         assert found["model"] == {"name": "model", "value": "nano", "source": "default"}
-        assert "frames         = 13  # PPLAVA_FRAMES" in run_pplava("settings").stdout
+        lines = [" ".join(line.split()) for line in run_pplava("settings").stdout.splitlines()]
+        assert "frames = 13 # PPLAVA_FRAMES" in lines
 
 
 def test_weightings_are_those_of_the_models():

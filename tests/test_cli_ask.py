@@ -114,7 +114,7 @@ def test_missing_model_is_four(run_pplava, make_files, fakes):
         (["{film}", "what?", "--from", "5", "--to", "3"], "empty"),
         (["{film}", "what?", "--from", "1:xx"], "1:xx"),
         (["{film}", "what?", "--frames", "0"], "--frames"),
-        (["{film}", "what?", "--weighting", "best"], "--weighting"),
+        (["{film}", "what?", "--weighting", "best"], "--pooling"),
         (["{film}", "what?", "--nonsense"], "--nonsense"),
     ],
 )
