@@ -196,6 +196,14 @@ def test_nothing_on_a_sheet_overlaps_or_sticks_out(panels, cells, aspect, is_pag
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
+def test_frames_that_weigh_nothing_still_stand_on_the_time_line():
+    weights = torch.zeros(6, 4, 6)
+    weights[2, 1, 4] = 1.0
+    relevance = Relevance(weights=weights, seconds=np.arange(6) + 0.5, text="where?")
+    heatmap = make_heatmap(relevance)
+    assert contact_sheet(heatmap, make_frames()).size[0] > 0
+
+
 def test_sixteen_frames_make_four_rows_of_four():
     layout = sheet_layout(1, 16, aspect=16 / 9)
     assert (layout.columns, layout.rows) == (4, 4)

@@ -57,7 +57,7 @@ def draw_timeline(
     positions = _places(timeline, frame_edges(timeline.relevance.seconds, timeline.span_seconds))
     borders = np.rint(left + positions * (right - left)).astype(int)
     for index, height in enumerate(heights):
-        bar_top = round(lower - height / highest * (lower - upper))
+        bar_top = min(round(lower - height / highest * (lower - upper)), lower - 1)
         bar = (borders[index], bar_top, max(borders[index], borders[index + 1] - 1), lower - 1)
         draw.rectangle(bar, fill=_STANDING_OUT if height >= STANDS_OUT else _ORDINARY)
     _draw_average(draw, (left, upper, right, lower), highest)
