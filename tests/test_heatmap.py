@@ -200,7 +200,7 @@ def test_frames_that_weigh_nothing_still_stand_on_the_time_line():
     weights = torch.zeros(6, 4, 6)
     weights[2, 1, 4] = 1.0
     relevance = Relevance(weights=weights, seconds=np.arange(6) + 0.5, text="where?")
-    heatmap = make_heatmap(relevance)
+    heatmap = Heatmap(relevances=[relevance], source=make_source())
     assert contact_sheet(heatmap, make_frames()).size[0] > 0
 
 
