@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pplava_core.evals.judge import Usage
     from pplava_core.evals.judging import JudgingOutcome
 
-    Judging = Callable[[Sequence[Item], Mapping[str, Prediction], Path], dict[str, Prediction]]
+    Judging = Callable[
+        [Sequence[Item], Mapping[str, Prediction], Path | None], dict[str, Prediction]
+    ]
 
 
 def _option(flag: str, help: str, **more: Any) -> Any:
@@ -28,7 +30,7 @@ def _option(flag: str, help: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
+class EndpointOptions:
     """Who reads the answers of a benchmark that needs a judge; the key is in the environment."""
 
     judge_url: Annotated[
@@ -51,10 +53,6 @@ class JudgeOptions:
             metavar="FILE",
         ),
     ] = None
-    judge_only: Annotated[
-        bool,
-        _option("--judge-only", "Judge the answers that are in the -o folder; ask none."),
-    ] = False
     judge_concurrency: Annotated[
         int, _option("--judge-concurrency", "Requests at a time.", metavar="N", min=1, max=256)
     ] = 8
@@ -75,12 +73,26 @@ class JudgeOptions:
     ] = 60.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions(EndpointOptions):
+    """The same where a model may be asked first."""
+
+    judge_only: Annotated[
+        bool,
+        _option("--judge-only", "Judge the answers that are in the -o folder; ask none."),
+    ] = False
+
+
 def open_judging(
-    benchmark: Benchmark, settings: Settings, options: JudgeOptions, out: Output
+    benchmark: Benchmark, settings: Settings, options: EndpointOptions, out: Output
 ) -> Judging | None:
     """Make what judges the answers of a run, or nothing where no judge was named.
 
     Nothing is sent yet, but what makes no sense is found here, before hours are spent.
+
+    Returns:
+        What takes questions, their answers and the folder whose log of judgements is read
+        and continued (None keeps no log), and returns the predictions with the verdicts.
 
     Raises:
         UsageError: the benchmark needs no judge, or the options contradict each other.
@@ -114,7 +126,7 @@ def open_judging(
         prompts = read_prompts(options.judge_prompt, settings.protocol)
 
     def judged(
-        items: Sequence[Item], predictions: Mapping[str, Prediction], folder: Path
+        items: Sequence[Item], predictions: Mapping[str, Prediction], folder: Path | None
     ) -> dict[str, Prediction]:
         outcome = JudgingOutcome()
         try:
@@ -125,7 +137,7 @@ def open_judging(
                     predictions,
                     judge,
                     settings,
-                    log=folder / FILE_NAME,
+                    log=None if folder is None else folder / FILE_NAME,
                     prompts=prompts,
                     retries=options.judge_retries,
                     progress=progress,
@@ -137,9 +149,9 @@ def open_judging(
     return judged
 
 
-def _check_idle(options: JudgeOptions) -> None:
+def _check_idle(options: EndpointOptions) -> None:
     """Refuse options that say how to judge where nobody is there to do it."""
-    if options.judge_only:
+    if isinstance(options, JudgeOptions) and options.judge_only:
         raise UsageError("--judge-only needs --judge-url: nobody is named who could judge")
     if options.judge_model is not None or options.judge_prompt is not None:
         raise UsageError("--judge-model and --judge-prompt need --judge-url: say where to ask")

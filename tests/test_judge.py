@@ -235,6 +235,10 @@ def test_addresses_that_make_no_sense(url):
     assert "word" not in str(caught.value).replace("password", "")
 
 
+def test_the_whole_address_of_an_endpoint_will_do():
+    assert Judge("http://host/v1/chat/completions/", "tester").url == "http://host/v1"
+
+
 def test_a_full_disk_is_one_line(server, own_directories):
     (own_directories / "cache").mkdir(exist_ok=True)
     (own_directories / "cache" / "evals").write_text("in the way")

@@ -42,7 +42,7 @@ class ActivityNetQA(OpenAnswers):
         question_counts={"test": 8000, "val": 18000},
         video_count=800,
         size_gigabytes=None,
-        licence="not stated",
+        licence="MIT (questions)",
         hub_id="lmms-lab/ActivityNetQA",
         metric="accuracy and score 0-5 by a judge",
         splits=("test", "val"),

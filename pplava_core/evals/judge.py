@@ -90,7 +90,8 @@ class Judge:
     Use it as an asynchronous context manager around `ask`.
 
     Args:
-        url: base of the endpoint, which mostly ends in ``/v1``.
+        url: base of the endpoint, which mostly ends in ``/v1``; ``/chat/completions`` after
+            it is cut off.
         model: name of the model there.
         key: None takes it from the environment (`KEY_VARIABLES`); many endpoints need none.
         concurrency: requests in flight at most, for those who call `ask`.
@@ -215,7 +216,7 @@ class Judge:
         if status in (401, 403):
             advice = f"set {KEY_VARIABLES[0]} or {KEY_VARIABLES[1]} to a key that it takes"
         elif status == 404:
-            advice = f"check --judge-url and --judge-model {self.model}"
+            advice = f"check --judge-url (mostly it ends in /v1) and --judge-model {self.model}"
         return f"judge {self.url}: {what}; {advice}"
 
     def _count(self, reply: Reply) -> None:
@@ -251,7 +252,7 @@ def _checked_url(url: str) -> str:
             "--judge-url must be like https://host/v1, without name, password or query: "
             f"a key belongs into {KEY_VARIABLES[0]}"
         )
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/chat/completions")
 
 
 def _reply_in(completion: Any) -> Reply | None:

@@ -25,7 +25,7 @@ class MSVDQA(OpenAnswers):
         name="msvdqa",
         title="MSVD-QA",
         question_counts={"test": 13157},
-        video_count=None,
+        video_count=520,
         size_gigabytes=None,
         licence="not stated",
         hub_id=None,
