@@ -134,7 +134,7 @@ def test_either_an_initial_model_or_a_model_table(refused):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"stage": "dream"}, "align, instruct"),
+        ({"stage": "dream"}, "align, align_base, instruct"),
         ({"precision": "fp7"}, "bf16"),
         ({"steps": 0}, "steps is 0"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),

@@ -31,16 +31,17 @@ def write_internvl(
     grid: int = 16,
     max_tiles: int = 6,
     positions: int = 4096,
+    tower_width: int = 16,
     seed: int = 0,
 ) -> Path:
-    """Write an InternVL whose pictures have `size` pixels a side and `grid` patches after shuffle."""
+    """Write an InternVL that reads `size` pixels a side as `grid` patches a side, shuffled."""
     import transformers
 
     torch.manual_seed(seed)
     tokenizer = _qwen_tokenizer()
     config = transformers.InternVLConfig(
         vision_config=transformers.InternVLVisionConfig(
-            hidden_size=16,
+            hidden_size=tower_width,
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=32,

@@ -67,8 +67,12 @@ def from_released(
     return _built(text, patches, dual_encoder_state(tensors, text, patches), source)
 
 
-def from_pretrained(source: Path, *, patch_width: int) -> Aligner:
+def from_pretrained(source: Path, *, patch_width: int | None = None) -> Aligner:
     """Build an aligner from a CLIP's or SigLIP's own folder, its context stretched (Eq. 4).
+
+    Args:
+        source: the folder.
+        patch_width: width of the vision tower that it is for; None is the source's own.
 
     Raises:
         ModelError: a tensor or a file is missing, or it fits another tower.
@@ -108,21 +112,32 @@ def load_aligner(folder: Path) -> Aligner:
     return _built(text, patches, weights, folder)
 
 
-def save_aligner(aligner: Aligner, folder: Path) -> None:
-    """Write an aligner folder, whole or not at all."""
+def save_aligner(
+    aligner: Aligner, folder: Path, *, training: Mapping[str, Any] | None = None
+) -> None:
+    """Write an aligner folder, whole or not at all.
+
+    Args:
+        aligner: what to write.
+        folder: its name.
+        training: what made the weights; kept in ``config.json`` for people.
+    """
     from safetensors.torch import save_file
 
     from pplava_core.atomic import replacing
 
     folder.mkdir(parents=True, exist_ok=True)
     aligner.tokenizer.save_pretrained(folder)
-    state = {name: t.detach().cpu().contiguous() for name, t in aligner.encoder.state_dict().items()}
+    state = {
+        name: t.detach().cpu().contiguous() for name, t in aligner.encoder.state_dict().items()
+    }
     with replacing(folder / "model.safetensors") as path:
         save_file(state, path)
     values = {
         "format": FORMAT,
         "text": dataclasses.asdict(aligner.encoder.text_settings),
         "patches": dataclasses.asdict(aligner.encoder.patch_settings),
+        "training": dict(training or {}),
     }
     with replacing(folder / "config.json") as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -149,7 +164,7 @@ def named_source(name: str, folder: Path) -> Path:
 
 
 def _settings(
-    source: Path, patch_width: int, probe: bool
+    source: Path, patch_width: int | None, probe: bool
 ) -> tuple[TextTowerSettings, PatchHeadSettings]:
     """Return both encoders' settings from a CLIP's or SigLIP's configuration."""
     from transformers import AutoConfig
@@ -176,7 +191,7 @@ def _settings(
     vision = config.vision_config
     patches = PatchHeadSettings(
         kind="clip" if is_clip else "siglip",
-        width=patch_width,
+        width=patch_width or vision.hidden_size,
         embed_dim=width,
         mlp_width=None if is_clip else vision.intermediate_size,
         probe_heads=vision.num_attention_heads if probe else None,

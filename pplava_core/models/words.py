@@ -135,14 +135,7 @@ class TransformersWords:
 
     def alignment_ids(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor | None]:
         """Return texts for the text tower, ``(B, L)``, and the mask where the tokenizer has one."""
-        encoded = self.aligner_tokenizer(
-            list(texts),
-            padding="max_length" if self.pads_texts_fully else True,
-            truncation=True,
-            max_length=max_length,
-            return_tensors="pt",
-        )
-        return encoded["input_ids"], encoded.get("attention_mask")
+        return tower_ids(self.aligner_tokenizer, texts, max_length, self.pads_texts_fully)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of ids, without control tokens."""
@@ -158,6 +151,27 @@ class TransformersWords:
             if token in text:
                 text = text.replace(token, token.strip("<|>[]/"))
         return text
+
+
+def tower_ids(
+    tokenizer: Any, texts: Sequence[str], max_length: int, pads_fully: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return texts as ids ``(B, L)`` of a text tower, and the mask where its tokenizer has one.
+
+    Args:
+        tokenizer: the tower's, of transformers.
+        texts: longer ones are cut.
+        max_length: the tower's positions.
+        pads_fully: fill every text to that length, and not only to the longest.
+    """
+    encoded = tokenizer(
+        list(texts),
+        padding="max_length" if pads_fully else True,
+        truncation=True,
+        max_length=max_length,
+        return_tensors="pt",
+    )
+    return encoded["input_ids"], encoded.get("attention_mask")
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

@@ -25,11 +25,11 @@ def run(
     report: Report | None = None,
     progress: Any = None,
 ) -> Path:
-    """Run a recipe to its end and return the model folder it wrote.
+    """Run a recipe to its end and return the folder it wrote: a model's, or an aligner's.
 
     Args:
         recipe: what to do.
-        provenance: what made the weights (commit, command); kept in the model's config.
+        provenance: what made the weights (commit, command); kept beside them.
         report: called with a step and its numbers.
         progress: called with a task's name, done and total while data are prepared.
 
@@ -39,27 +39,49 @@ def run(
     """
     import torch
 
+    torch.manual_seed(recipe.seed)
+    made = {"seed": recipe.seed, "steps": recipe.steps, "data": recipe.data.source}
+    made |= provenance or {}
+    if recipe.stage == "align_base":
+        return _run_align_base(recipe, made, report, progress)
+    return _run_whole(recipe, made, report, progress)
+
+
+def _run_whole(recipe: Recipe, made: dict[str, Any], report: Report | None, progress: Any) -> Path:
+    """Train a model of this project's own making, and write it."""
     from pplava_core.models.checkpoint import save_model
     from pplava_core.train.loop import train
 
-    torch.manual_seed(recipe.seed)
     model = _initial_model(recipe)
     if recipe.stage == "align":
         from pplava_core.train.align import AlignStage
 
+        made["masks"] = recipe.data.masks and recipe.data.source == "shapes"
         stage: Any = AlignStage(recipe, model)
     else:
         from pplava_core.train.instruct import InstructStage
 
         stage = InstructStage(recipe, model, progress=progress)
     train(stage, recipe, report=report)
-    made = {"seed": recipe.seed, "steps": recipe.steps, "data": recipe.data.source}
-    if recipe.stage == "align":
-        made["masks"] = recipe.data.masks and recipe.data.source == "shapes"
-    history = {**model.config.training, recipe.stage: {**made, **(provenance or {})}}
+    history = {**model.config.training, recipe.stage: made}
     model.config = dataclasses.replace(model.config, training=history)
     folder = Path(recipe.output) / MODEL_FOLDER
     save_model(model, folder)
+    return folder
+
+
+def _run_align_base(
+    recipe: Recipe, made: dict[str, Any], report: Report | None, progress: Any
+) -> Path:
+    """Train an aligner for a base model, and write it."""
+    from pplava_core.models.aligner_folder import FOLDER, save_aligner
+    from pplava_core.train.align_base import AlignBaseStage
+    from pplava_core.train.loop import train
+
+    stage = AlignBaseStage(recipe, progress=progress)
+    train(stage, recipe, report=report)
+    folder = Path(recipe.output) / FOLDER
+    save_aligner(stage.aligner, folder, training={**made, "base": recipe.initial})
     return folder
 
 

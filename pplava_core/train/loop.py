@@ -25,6 +25,8 @@ from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Optimiser, Recipe
 
 LOG_NAME, PLOT_NAME, STATE_NAME = "log.jsonl", "curve.png", "state"
+_TEXT_TOWERS = ("aligner.", "text.")
+"How the names of a text tower's parameters begin: in a model, and in an aligner by itself."
 
 
 class Stage(Protocol):
@@ -115,7 +117,7 @@ def build_optimiser(stage: Stage, settings: Optimiser) -> torch.optim.AdamW:
     """Return AdamW; vectors (biases, norms, positions) are not decayed."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in trained_parameters(stage):
-        key = (parameter.ndim >= 2, name.startswith("aligner."))
+        key = (parameter.ndim >= 2, name.startswith(_TEXT_TOWERS))
         groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -1,7 +1,7 @@
 """Plain pairs of pictures (or films) and texts, for contrastive training without masks.
 
-A pair is one line of a JSON Lines file: ``{"image": path, "text": …}`` or
-``{"video": path, "text": …}``, paths relative to the file.
+A pair is one line of a JSON Lines file: ``{"path": file, "text": …}``, paths relative to the
+file; ``image`` or ``video`` may stand for ``path``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pplava_core.errors import RecipeError
-from pplava_core.types import PixelRule, Sampling
+from pplava_core.types import Clip, PixelRule, Sampling
 
 
 class PairSource:
-    """Batches of frames and the texts that belong to them.
+    """Frames and the texts that belong to them.
 
     Args:
         path: the JSON Lines file.
@@ -38,31 +38,44 @@ class PairSource:
         if len(self.pairs) < 2:
             raise RecipeError(f"{path} has {len(self.pairs)} pairs; contrast needs at least two")
 
+    def file(self, number: int) -> Path:
+        """Return the picture or film of a pair."""
+        return self.folder / self.pairs[number][0]
+
+    def clip(self, number: int, num_frames: int) -> Clip:
+        """Decode at most so many frames of a pair's picture or film.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        from pplava_core import media
+
+        sampling = Sampling(num_frames=num_frames)
+        return media.load_clip(self.file(number), sampling=sampling, pixels=self.pixels)
+
     def batch(
         self, rng: np.random.Generator, size: int, num_frames: int
     ) -> tuple[Tensor, list[str]]:
         """Return ``(C, T, 3, height, width)`` uint8 frames of different pairs, and their texts."""
-        from pplava_core import media
-
         chosen = rng.permutation(len(self.pairs))[:size]
         frames, texts = [], []
-        for index in chosen:
-            file, text = self.pairs[index]
-            clip = media.load_clip(
-                self.folder / file, sampling=Sampling(num_frames=num_frames), pixels=self.pixels
-            )
+        for number in chosen:
+            clip = self.clip(number, num_frames)
             pictures = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
             repeats = -(-num_frames // len(pictures))
             frames.append(pictures.repeat(repeats, 1, 1, 1)[:num_frames])
-            texts.append(text)
+            texts.append(self.pairs[number][1])
         return torch.stack(frames), texts
 
 
 def _read_pair(path: str, number: int, line: str) -> tuple[str, str]:
     try:
         pair = json.loads(line)
-        return pair.get("image") or pair["video"], pair["text"]
-    except (ValueError, KeyError, AttributeError) as error:
+        file, text = pair.get("path") or pair.get("image") or pair["video"], pair["text"]
+        if not isinstance(file, str) or not isinstance(text, str):
+            raise TypeError("neither may be anything but text")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RecipeError(
-            f'{path} line {number} is not a pair; write {{"image": "file", "text": "words"}}'
+            f'{path} line {number} is not a pair; write {{"path": "file", "text": "words"}}'
         ) from error
+    return file, text

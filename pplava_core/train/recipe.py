@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pplava_core.errors import RecipeError
 
-STAGES = ("align", "instruct")
+STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
 PRECISIONS = ("no", "bf16", "fp16")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Optimiser:
     accumulation: int = 1
     "Micro-batches added up before one step."
     text_tower_rate: float = 1.0
-    "Learning rate of the text tower as a multiple of the rest (instruct stage)."
+    "Learning rate of the text tower as a multiple of the rest (instruct and align_base)."
 
     def __post_init__(self) -> None:
         _need_positive("optimiser", self, "learning_rate", "clip_norm", "accumulation")
@@ -53,7 +53,9 @@ class Data:
     "Films of the instruct stage's training set, rendered and encoded once."
     clips_per_step: int = 8
     frames_per_clip: int = 3
-    "Frames of a film in one align step."
+    "Frames of a film in one step of align, and all of it in align_base."
+    patches_per_clip: int = 128
+    "Patches that stand for a clip in the align_base stage; more need more room on the disk."
     questions_per_clip: int = 4
     still_share: float = 0.12
     "Part of the instruct stage's films that are single pictures."
@@ -73,9 +75,9 @@ class Data:
             )
         if self.source == "pairs" and not self.path:
             raise RecipeError("data.source is `pairs`, so data.path must name a JSON Lines file")
-        counts = ("clips", "clips_per_step", "frames_per_clip", "questions_per_clip")
+        counts = ("clips", "clips_per_step", "frames_per_clip", "patches_per_clip")
         shares = ("still_share", "history_share", "coarse_share", "codec_share")
-        _need_positive("data", self, *counts)
+        _need_positive("data", self, *counts, "questions_per_clip")
         _need_not_negative("data", self, "coarse_batches", *shares)
         for name in shares:
             if getattr(self, name) > 1.0:
@@ -90,7 +92,11 @@ class Recipe:
     output: str
     "Folder of the run, relative to where the command is typed."
     initial: str | None = None
-    "Model folder to start from; without it the model is built from `[model]`."
+    "Model folder to start from (align_base: or a name); without it `[model]` says what to build."
+    text_tower: str | None = None
+    "Folder of the CLIP whose text tower the aligner gets (align_base)."
+    train_text_tower: bool = False
+    "Whether the text tower learns with the patch head (align_base)."
     seed: int = 0
     steps: int
     precision: str = "no"
@@ -116,10 +122,22 @@ class Recipe:
             raise RecipeError(
                 f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}"
             )
-        if self.stage == "instruct" and self.data.source != "shapes":
-            raise RecipeError("the instruct stage learns from data.source `shapes` only")
+        self._check_stage()
         _need_positive("", self, "steps", "evaluate_every", "save_every", "log_every")
         _need_not_negative("", self, "seed")
+
+    def _check_stage(self) -> None:
+        """Refuse what the stage cannot use."""
+        if self.stage == "instruct" and self.data.source != "shapes":
+            raise RecipeError("the instruct stage learns from data.source `shapes` only")
+        if self.stage == "align_base":
+            if self.initial is None or self.text_tower is None or self.data.source != "pairs":
+                raise RecipeError(
+                    "the align_base stage needs `initial`, a base model, `text_tower`, a CLIP's "
+                    "folder, and data.source `pairs`"
+                )
+        elif self.text_tower is not None or self.train_text_tower:
+            raise RecipeError("text_tower and train_text_tower belong to the align_base stage only")
 
 
 def read_recipe(path: Path, *, overrides: dict[str, Any] | None = None) -> Recipe:
