@@ -81,7 +81,8 @@ class EgoSchema(ChoiceBenchmark):
     def extract(self, item: Item, text: str, settings: Settings) -> Extracted:
         """Read the option that is stated; lmms-eval's parser draws one where there is none."""
         if settings.protocol == "lmms":
-            return chosen_or_drawn(first_named(text, _lettered(item.options)), item, settings)
+            options = [option.strip() for option in _lettered(item.options)]
+            return chosen_or_drawn(first_named(text, options), item, settings)
         return chosen(stated_option(text, item.options))
 
     def notes(
