@@ -131,6 +131,14 @@ def copied(folder, change):
     return folder / "checkpoint"
 
 
+def test_a_random_table_of_tokens_is_told(tmp_path, model):
+    assert model.config.notice is None
+    torch.manual_seed(0)
+    name = f"{PROJECTOR}.clip_text_model.embeddings.token_embedding.weight"
+    folder = copied(tmp_path, lambda tensors: tensors.update({name: torch.randn(736, 48)}))
+    assert "looks random (deviation 1.00)" in load_model(folder).config.notice
+
+
 PROJECTOR, BRANCH = "multi_modal_projector", "vision_tower.vision_model.btadapter_cls_token"
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FOLDER, SOURCE_FOLDER = "aligner", "aligner_source"
 "Beside a base model: an aligner of ours, or the CLIP or SigLIP that one is made of."
 FORMAT = 1
+_RANDOM_DEVIATION = 0.9
 NAMED = Path(__file__).parent / "store" / "aligners"
 "Small configurations of the encoders that released checkpoints name."
 _FROM_PRETRAINED = {
@@ -141,6 +142,21 @@ def save_aligner(
     }
     with replacing(folder / "config.json") as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def doubt_about(aligner: Aligner) -> str | None:
+    """Say so if the text tower's table of tokens is as it was drawn, and was never learnt.
+
+    The authors' code makes that table anew, of numbers of deviation 1, when it stretches the
+    tower's context, and trains it only in some variants. CLIP's own is far narrower.
+    """
+    deviation = aligner.encoder.text.token_embedding.weight.float().std().item()
+    if deviation < _RANDOM_DEVIATION:
+        return None
+    return (
+        f"its text tower's table of tokens looks random (deviation {deviation:.2f}), so relevance "
+        "may not follow the question; compare with --pooling average"
+    )
 
 
 def named_source(name: str, folder: Path) -> Path:

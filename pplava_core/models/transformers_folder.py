@@ -94,7 +94,8 @@ def load_transformers_model(
     tensors = read_tensors(folder, extra.__contains__)
     found = _aligner(folder, values, settings, tensors, aligner)
     if found is not None:
-        described = replace(described, aligner=_settings_of(found))
+        notice = described.notice or aligner_folder.doubt_about(found)
+        described = replace(described, aligner=_settings_of(found), notice=notice)
     parts = adapter.Parts(llm, described)
     parts.take_extra(tensors)
     words = parts.words(folder, found)
