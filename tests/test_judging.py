@@ -10,7 +10,7 @@ from judge_server import completion, fails, judge_server, replies, says, sends
 
 from pplava_core.errors import InputError, ModelError, UsageError
 from pplava_core.evals.base import Item, Prediction, Settings
-from pplava_core.evals.judge import Judge
+from pplava_core.evals.judge import TRANSPORT_RETRIES, Judge
 from pplava_core.evals.judging import (
     FAILURES_IN_A_ROW,
     JudgingOutcome,
@@ -211,19 +211,31 @@ def test_one_unanswerable_request_does_not_stop_the_others(server, tmp_path):
     assert len(server.requests) == 7
 
 
-def test_an_endpoint_that_fails_again_and_again_is_left_alone(server, tmp_path):
+def test_texts_that_are_never_taken_do_not_hide_what_is_judged(server, tmp_path):
+    log = tmp_path / "judgements.jsonl"
+    server.queue.append(says(YES))
+    server.usual = fails(400, "not this text")
+    for run in range(2):
+        found, _, outcome = judge(server, 16, log=log, concurrency=1)
+        assert len(verdicts(found)) == 1
+        assert len(outcome.failures) == 15
+        assert len(server.requests) == 16 + 15 * run
+
+
+@pytest.mark.parametrize("manner", [fails(409), fails(503)])
+def test_an_endpoint_that_fails_again_and_again_is_left_alone(server, tmp_path, manner):
     server.queue.extend([says(YES)] * 3)
-    server.usual = fails(400)
+    server.usual = manner
     with pytest.raises(ModelError):
         judge(server, 60, concurrency=2, log=tmp_path / "log.jsonl")
-    assert len(server.requests) <= 3 + FAILURES_IN_A_ROW + 1
+    assert len(server.requests) <= 3 + (FAILURES_IN_A_ROW + 1) * (TRANSPORT_RETRIES + 1)
     server.usual = says(YES)
     found, usage, _ = judge(server, 60, log=tmp_path / "log.jsonl")
     assert len(verdicts(found)) == 60
     assert usage.replies == 57
 
 
-@pytest.mark.parametrize("manner", [fails(401), fails(404), sends(b"{}"), fails(500)])
+@pytest.mark.parametrize("manner", [fails(400), fails(401), fails(404), sends(b"{}"), fails(500)])
 def test_an_endpoint_that_never_answers_is_an_error(server, manner):
     server.usual = manner
     with pytest.raises(ModelError, match="judge http"):

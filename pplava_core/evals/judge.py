@@ -36,6 +36,7 @@ BROKEN_REPLIES = 3
 "How many replies that are no chat completion are taken before giving one request up."
 
 _SHOWN_CHARACTERS = 200
+_REFUSALS = (400, 413, 422)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,15 @@ DEFAULTS: Mapping[str, JudgeDefaults] = {
 
 
 class NotJudgedError(ModelError):
-    """One request got no reply; others may."""
+    """One request got no reply; others may.
+
+    Attributes:
+        refused: whether the endpoint would not take what was sent, as against not answering.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +209,10 @@ class Judge:
         ) as error:
             raise ModelError(self._told(error)) from None
         except openai.APIError as error:
-            hopeless = error.code == "insufficient_quota"
-            raise (ModelError if hopeless else NotJudgedError)(self._told(error)) from None
+            if error.code == "insufficient_quota":
+                raise ModelError(self._told(error)) from None
+            refused = getattr(error, "status_code", 500) in _REFUSALS
+            raise NotJudgedError(self._told(error), refused=refused) from None
         except ValueError:
             return None
 

@@ -29,7 +29,7 @@ RETRIES = 3
 "How often a judge whose reply cannot be read is asked once more."
 
 FAILURES_IN_A_ROW = 10
-"Requests without a reply, after which no more are sent."
+"Requests without a reply, after which no more are sent; single texts may be refused for ever."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def judge_predictions(
 
     Raises:
         ModelError: the endpoint refuses, or `FAILURES_IN_A_ROW` requests got no reply, or
-            none of them did. What is judged is in the log and in the judge's memory.
+            nothing is judged at all. What is judged is in the log and in the judge's memory.
         InputError: the log is damaged.
         OutputError: a judgement cannot be kept.
     """
@@ -115,13 +115,21 @@ def judge_predictions(
         known = {} if log is None or not log.exists() else read_predictions(log)
         kept = None if log is None else stack.enter_context(PredictionLog(log))
         work = _Judging(
-            judge, prompts, settings.protocol, retries, requests, known, kept, progress, outcome
+            judge=judge,
+            prompts=prompts,
+            protocol=settings.protocol,
+            retries=retries,
+            requests=requests,
+            known=known,
+            log=kept,
+            progress=progress,
+            outcome=outcome,
         )
         asyncio.run(work.run())
     return _with_verdicts(predictions, requests, work.found, judge.model, prompts, settings)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Judging:
     """The shared state of the workers; requests by key, those alike asked once."""
 
@@ -151,7 +159,7 @@ class _Judging:
         queue = iter(waiting)
         async with self.judge:
             await asyncio.gather(*(self._work(queue) for _ in range(self.judge.concurrency)))
-        if len(self.failures_in_a_row) == len(waiting):
+        if not self.found:
             raise self.failures_in_a_row[-1]
 
     async def _work(self, queue: Iterator[str]) -> None:
@@ -161,7 +169,8 @@ class _Judging:
             except NotJudgedError as error:
                 self.outcome.failures.append(str(error))
                 self.failures_in_a_row.append(error)
-                if len(self.failures_in_a_row) >= FAILURES_IN_A_ROW:
+                hopeless = not (self.found and error.refused)
+                if hopeless and len(self.failures_in_a_row) >= FAILURES_IN_A_ROW:
                     raise
                 continue
             self.failures_in_a_row.clear()
