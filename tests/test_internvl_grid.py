@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 from tiny_internvl import write_internvl
 
 from pplava_core import pooling
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, ShapeError
 from pplava_core.models.backbones.internvl3 import FILM_WINDOW, PICTURE_WINDOW
 from pplava_core.models.checkpoint import describe_model, load_model
 from pplava_core.session import PoolingChoice, Session
@@ -138,23 +137,37 @@ def test_pooled_films_are_numbered_steps_with_a_block_each(model, tmp_path):
     assert embedded.shape[1] == len(ids) - 4 + 100
 
 
-@pytest.mark.parametrize(("kind", "blocks"), [("image", (75,)), ("images", (25, 25, 25))])
-def test_tiles_share_a_block_and_pictures_do_not(model, kind, blocks):
-    source = still_source(kind)
+@pytest.mark.parametrize(
+    ("kind", "tile_counts", "blocks"),
+    [
+        ("image", (3,), (75,)),
+        ("images", (2, 1), (50, 25)),
+        ("images", (), (25, 25, 25)),
+        ("frames", (), (25, 25, 25)),
+    ],
+)
+def test_tiles_share_a_block_and_pictures_do_not(model, kind, tile_counts, blocks):
+    source = still_source(kind, tile_counts)
     features = torch.randn(1, 3, GRID, GRID, 64)
-    visual = model.visual_tokens(
-        features, None, window=PICTURE_WINDOW, weighting="average", source=source
-    )
-    assert visual.block_sizes == blocks
+    options = {"window": PICTURE_WINDOW, "weighting": "average", "source": source}
+    assert model.visual_tokens(features, None, **options).block_sizes == blocks
     native = model.visual_tokens(features, None, weighting="native", source=source)
-    assert sum(native.block_sizes) == 3 * GRID * GRID
-    assert len(native.block_sizes) == len(blocks)
-    film = replace(source, kind="frames")
-    assert len(model.parts.native(features, film).block_sizes) == 3
+    assert [size * 25 for size in native.block_sizes] == [256 * size for size in blocks]
 
 
-def still_source(kind):
+def test_tiles_are_not_merged_with_each_other(model):
+    features = torch.randn(1, 3, GRID, GRID, 64)
+    with pytest.raises(ShapeError, match="3 tiles became 1") as caught:
+        model.visual_tokens(
+            features, None, window=FILM_WINDOW, weighting="average",
+            source=still_source("image", (3,)),
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+def still_source(kind, tile_counts):
     return ClipSource(
         paths=("a.png",), kind=kind, width=128, height=64, frame_count=1, fps=0.0,
         duration_seconds=0.0, start_seconds=0.0, stop_seconds=0.0, reader="pillow", indices=(0,),
+        tile_counts=tile_counts,
     )  # fmt: skip

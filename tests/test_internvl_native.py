@@ -79,43 +79,52 @@ def check_equal(tiny, session, wanted, pooling="native"):
 @pytest.mark.parametrize(("height", "width", "tiles"), [(64, 200, 4), (150, 90, 7), (33, 30, 1)])
 def test_a_picture_is_its_tiles_and_the_whole(tiny, tmp_path, height, width, tiles):
     path = save_picture(tmp_path / "picture.png", height, width)
-    session = Session.open([path], tiny.ours)
+    session = Session.open([path], tiny.ours, native=True)
     assert session.grid.features.shape == (tiles, 16, 16, 64)
     wanted = expected(tiny, "image", 1, images=[Image.open(path)], crop_to_patches=True)
     check_equal(tiny, session, wanted)
     assert session.token_count(PoolingChoice(weighting="native")) == tiles * 256
 
 
-def test_a_set_of_pictures_is_a_tile_each(tiny, tmp_path):
+def test_a_set_of_pictures_is_cut_each_by_itself(tiny, tmp_path):
+    sizes = ((50, 90), (80, 70), (200, 64))
     paths = [
-        save_picture(tmp_path / f"{seed}.png", 50 + 30 * seed, 90, seed=seed) for seed in range(3)
+        save_picture(tmp_path / f"{seed}.png", *size, seed=seed) for seed, size in enumerate(sizes)
     ]
-    session = Session.open(paths, tiny.ours)
-    pictures = [Image.open(path) for path in paths]
-    wanted = expected(tiny, "image", 3, images=pictures, crop_to_patches=False)
+    session = Session.open(paths, tiny.ours, native=True)
+    assert session.source.tile_counts == (3, 1, 4)
+    wanted = expected(tiny, "image", 3, images=[Image.open(path) for path in paths])
     check_equal(tiny, session, wanted)
 
 
-@pytest.mark.parametrize("pooling", ["native", "none"])
-def test_a_film_is_numbered_frames(tiny, tmp_path, pooling):
-    # of the model's own size: resizing is compared by itself, with a tolerance of its own
+def test_every_patch_of_a_set_is_a_tile_each(tiny, tmp_path):
+    paths = [save_picture(tmp_path / f"{seed}.png", 50, 90, seed=seed) for seed in range(2)]
+    session = Session.open(paths, tiny.ours)
+    pictures = [Image.open(path) for path in paths]
+    wanted = expected(tiny, "image", 2, images=pictures, crop_to_patches=False)
+    check_equal(tiny, session, wanted, "none")
+
+
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (90, 120)])
+def test_a_film_is_numbered_frames(tiny, tmp_path, size):
     path = tmp_path / "film.mp4"
-    encode_mp4(noise(9, SIZE, SIZE), path, fps=4.0)
-    session = Session.open([path], tiny.ours, sampling=Sampling(num_frames=FRAMES))
-    frames = torch.from_numpy(session.clip().frames).permute(0, 3, 1, 2)
-    wanted = expected(tiny, "video", 1, videos=[frames])
-    check_equal(tiny, session, wanted, pooling)
+    encode_mp4(noise(9, *size), path, fps=4.0)
+    sampling = Sampling(num_frames=FRAMES)
+    session = Session.open([path], tiny.ours, sampling=sampling, native=True)
+    whole = media.load_clip(path, sampling=sampling, pixels=None)
+    wanted = expected(tiny, "video", 1, videos=[torch.from_numpy(whole.frames).permute(0, 3, 1, 2)])
+    check_equal(tiny, session, wanted)
+    if size == (SIZE, SIZE):  # nothing is resized, and every patch is what there is
+        check_equal(tiny, Session.open([path], tiny.ours, sampling=sampling), wanted, "none")
 
 
-def test_frames_are_resized_as_the_processor_does_but_for_rounding(tiny, tmp_path):
+def test_other_frames_differ_from_the_processors_by_rounding_alone(tiny, tmp_path):
     path = tmp_path / "film.mp4"
     encode_mp4(noise(4, 90, 120), path, fps=4.0)
     sampling = Sampling(num_frames=2)
-    ours = media.load_clip(path, sampling=sampling, pixels=tiny.ours.config.pixels)
+    ours = Session.open([path], tiny.ours, sampling=sampling).clip().frames
+    theirs = Session.open([path], tiny.ours, sampling=sampling, native=True).preparation.cut
     whole = media.load_clip(path, sampling=sampling, pixels=None)
-    frames = torch.from_numpy(whole.frames).permute(0, 3, 1, 2)
-    theirs = tiny.processor.video_processor([frames], return_tensors="pt")["pixel_values_videos"][0]
-    pictures = torch.from_numpy(ours.frames).permute(0, 3, 1, 2)
-    normalised = tiny.ours.parts.normalised(pictures, "video")
-    one_level = 1 / 255 / min(tiny.ours.config.tower["video_deviation"])
-    assert float((normalised - theirs).abs().max()) <= one_level * 1.001
+    resized = np.concatenate([theirs(frame) for frame in whole.frames])
+    assert resized.shape == ours.shape
+    assert int(np.abs(resized.astype(int) - ours.astype(int)).max()) <= 1

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, ShapeError
 from pplava_core.models import tiles
 from pplava_core.models.backbones.transformers_parts import (
     TransformersParts,
@@ -27,7 +28,7 @@ from pplava_core.models.backbones.transformers_parts import (
     square,
 )
 from pplava_core.models.config import VideoLMConfig
-from pplava_core.types import ClipSource, PixelRule, VisualTokens
+from pplava_core.types import ClipSource, PixelRule, Preparation, VisualTokens
 from pplava_core.window import Size, Window
 
 FILM_WINDOW = Window((2, 4, 4), (2, 3, 3))
@@ -129,16 +130,47 @@ class Parts(TransformersParts):
             max_tiles=limits["max_tiles"],
         )
 
+    def preparation(self, kind: str, *, native: bool = False) -> Preparation:
+        """Say how pictures are made ready.
+
+        On the base model's own path its processor resizes films; what Pillow makes of a frame
+        differs from that by rounding.
+        """
+        if native and kind in ("video", "frames"):
+            return Preparation(pixels=self.config.pixels, cut=self._resized, name="processor")
+        return super().preparation(kind, native=native)
+
+    def _resized(self, frame: np.ndarray) -> np.ndarray:
+        """Return a film's frame, ``(1, height, width, 3)``, as InternVL's processor resizes it."""
+        from transformers import InternVLVideoProcessor
+
+        size = {"height": self.config.pixels.height, "width": self.config.pixels.width}
+        processor = InternVLVideoProcessor(size=size, do_rescale=False, do_normalize=False)
+        film = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        pixels = processor([film], return_tensors="pt")["pixel_values_videos"][0]
+        resized: np.ndarray = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+        return resized
+
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
-        """Lay tokens out: a block for every time step or picture; one for all tiles of a picture.
+        """Lay tokens out: a block for every time step, or for all tiles of a picture.
 
         Args:
             tokens: ``(B, N, D_llm)``, time slowest.
             size: ``(T', H', W')`` whose product is N.
             source: what the clip is; None is a film.
+
+        Raises:
+            ShapeError: tiles of pictures were merged with each other.
         """
-        blocks = 1 if source is not None and source.kind == "image" else size[0]
-        return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1] // blocks,) * blocks)
+        steps, rows, columns = size
+        counts = (source.tile_counts if source else ()) or (1,) * steps
+        if sum(counts) != steps:
+            raise ShapeError(
+                f"a window may not merge tiles of pictures: {sum(counts)} tiles became {steps}; "
+                "give it an extent of 1 along time"
+            )
+        blocks = tuple(count * rows * columns for count in counts)
+        return VisualTokens(tokens=tokens, block_sizes=blocks)
 
     def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
         """Return the tokens of every patch, as transformers' own class makes and places them."""
