@@ -140,7 +140,7 @@ class BtAdapter(nn.Module):
         if frames > self.max_frames and not separate:
             raise UsageError(
                 f"this model's tower reads at most {self.max_frames} frames together, not "
-                f"{frames}; ask for {self.max_frames} or fewer"
+                f"{frames}; ask for {self.max_frames} or fewer (--frames {self.max_frames})"
             )
         if reference_axis_quirk and frames == 3 and not separate:
             pixel_values = pixel_values.transpose(0, 1)
