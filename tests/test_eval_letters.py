@@ -123,6 +123,8 @@ def test_words_count_only_in_long_answers():
     [
         *[("B", 1), ("(b)", 1), ("B) a dog", 1), ("b) a dog", 1), ("**B**", 1), ("B: since", 1)],
         *[("The answer is (B).", 1), ("Answer: C", 2), ("option b", 1), ("B\nsince", 1)],
+        *[("the answer is a) red", 0), ("Answer: B green", 1), ("the answer is c", 2)],
+        *[("the answer is a dog", None), ("a, b or c", None), ("A, B", None), ("I. e.", None)],
         *[("red", 0), ("Blue.", 1), ("(B) it is, said (B)", 1)],
         *[("", None), (" ", None), ("A dog runs", None), ("red and blue", None), ("D", None)],
         *[("(A)(B)", None), ("A or B", None), ("(A) is wrong, (B) is right", None), ("Bob", None)],

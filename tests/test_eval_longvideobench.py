@@ -94,7 +94,23 @@ def test_subtitles_stand_before_the_question_in_the_loaders_order(folder):
     assert prompt.source == "our choice"
     assert "subtitles" not in prompt.guide
     assert any("our choice" in note for note in benchmark.report(items, {}, settings).notes)
+    ppllava = benchmark.report(items, {}, Settings(protocol="ppllava")).notes
+    assert any("PPLLaVA published no evaluation" in note for note in ppllava)
     assert benchmark.prompt(items[0], VAL, [0.5, 2.5]).source == "official"
+
+
+def test_what_is_still_packed_is_said(folder):
+    settings = Settings(subtitles=True)
+    for name in ("videos", "subtitles"):
+        (folder / name).rename(folder / f"away-{name}")
+        (folder / f"{name}.tar.part.aa").write_bytes(b"")
+    for path in (folder / "away-videos").iterdir():
+        path.unlink()
+    item = LongVideoBench().items(folder, settings)[0]
+    refused("cat videos.tar* | tar -x", LongVideoBench().paths, item, settings)
+    refused("cat subtitles.tar* | tar -x", LongVideoBench().prompt, item, settings, [0.5])
+    (folder / "videos").mkdir()
+    refused("the data folder has no such video", LongVideoBench().paths, item, settings)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"start": "x", "end": "y", "line": "z"}]'])

@@ -25,6 +25,11 @@ WHOLE = "whole"
 "In a prediction's details: an official result file holds the text as its scorer reads it."
 
 
+NO_PPLLAVA_NOTE = (
+    "PPLLaVA published no evaluation of this benchmark: the rules of `official` are used"
+)
+
+
 class ChoiceBenchmark(Benchmark):
     """A benchmark whose questions come with options, one of which is right."""
 

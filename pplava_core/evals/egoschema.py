@@ -15,7 +15,13 @@ from typing import Any
 
 from pplava_core.errors import InputError
 from pplava_core.evals.base import BenchmarkInfo, Extracted, Item, Prediction, Prompt, Settings
-from pplava_core.evals.choice import INDEX, ChoiceBenchmark, chosen, chosen_or_drawn
+from pplava_core.evals.choice import (
+    INDEX,
+    NO_PPLLAVA_NOTE,
+    ChoiceBenchmark,
+    chosen,
+    chosen_or_drawn,
+)
 from pplava_core.evals.data_folder import (
     Rows,
     bad_value,
@@ -88,12 +94,11 @@ class EgoSchema(ChoiceBenchmark):
     def notes(
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
     ) -> list[str]:
-        """Say the split, whose prompt it is, and that all labels are not public."""
-        split = self.split(settings)
-        said = [f"split {split}"]
+        """Say whose prompt it is, and that all labels are not public."""
+        said = [NO_PPLLAVA_NOTE] if settings.protocol == "ppllava" else []
         if settings.protocol != "lmms":
             said.append("prompt and reading of answers are our choice: the authors published none")
-        if split == "full":
+        if self.split(settings) == "full":
             said.append(
                 "labels are not public: no score; hand in egoschema_submission.json, "
                 "in which -1 stands for an answer without an option"

@@ -59,6 +59,10 @@ _PHRASES = (
         "答えは",
     ),
 )
+_ANNOUNCED = re.compile(
+    r"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*\W{0,2}([A-Z]\b(?!')|[a-z](?=[).]|\W*$))"
+)
+'A letter after such a word; a small one has to be set off, since "a" is an article.'
 _SENTENCE_MARKS = ",.!?;:'"
 _MANY_WORDS = 5
 _LONE_MARKS = ';/[]"{}()=+\\_-><@`,?!'
@@ -195,11 +199,9 @@ def stated_option(text: str, options: Sequence[str]) -> int | None:
     spelled = {index for index, one in enumerate(options) if one.strip(" .").casefold() == words}
     if len(spelled) == 1:
         return spelled.pop()
-    beginning = re.match(r"\W*([A-Za-z])(?:[).:,\]]|\W*$|\s*\n)", text)
+    beginning = re.match(r"\W*([A-Za-z])(?:[).:\]]|\W*$|\s*\n)", text)
     found = [beginning[1]] if beginning else []
-    found += re.findall(
-        r"(?:answer|option|choice)(?:\s+is)?\s*:?\s*\W{0,2}([A-Z])\b(?!')", text, re.IGNORECASE
-    )
+    found += _ANNOUNCED.findall(text)
     found += re.findall(r"\(([A-Za-z])\)", text)
     stated = {LETTERS.find(one.upper()) for one in found}
     return stated.pop() if len(stated) == 1 and 0 <= min(stated) < count else None

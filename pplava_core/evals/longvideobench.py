@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pplava_core.errors import InputError
 from pplava_core.evals.base import BenchmarkInfo, Extracted, Item, Prediction, Prompt, Settings
-from pplava_core.evals.choice import ChoiceBenchmark, chosen_or_drawn
+from pplava_core.evals.choice import NO_PPLLAVA_NOTE, ChoiceBenchmark, chosen_or_drawn
 from pplava_core.evals.data_folder import (
     bad_value,
     check_unique,
@@ -80,6 +80,16 @@ class LongVideoBench(ChoiceBenchmark):
             _item(row, number, path, videos, split == "val") for number, row in enumerate(rows, 1)
         ]
 
+    def paths(self, item: Item, settings: Settings) -> tuple[Path, ...]:
+        """Name the film to open; see `Benchmark.paths`.
+
+        Raises:
+            InputError: there is none; whether it may still be packed is said.
+        """
+        if item.video is None:
+            _refuse_packed(Path(item.details["subtitles"]).parent.parent, "videos")
+        return super().paths(item, settings)
+
     def num_frames(self, item: Item, settings: Settings) -> int:
         """Return how many frames are shown: 64 unless told otherwise."""
         return settings.num_frames or _NUM_FRAMES
@@ -112,15 +122,14 @@ class LongVideoBench(ChoiceBenchmark):
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
     ) -> list[str]:
         """Say where subtitles stand, what happens to unreadable answers, and what is public."""
-        split = self.split(settings)
-        said = [f"split {split}"]
+        said = [NO_PPLLAVA_NOTE] if settings.protocol == "ppllava" else []
         if settings.subtitles:
             said.append(
                 "subtitles stand after the film's tokens, not between its frames: our choice"
             )
         else:
             said.append("without subtitles")
-        if split == "test":
+        if self.split(settings) == "test":
             said.append("labels are not public: no score; hand in longvideobench_submission.json")
         elif not settings.strict:
             said.append(
@@ -155,11 +164,14 @@ class LongVideoBench(ChoiceBenchmark):
 
     def _lines(self, item: Item, settings: Settings, seconds: Sequence[float]) -> list[str]:
         """Return the subtitles that the loader puts between the frames, in its order."""
+        path = Path(item.details["subtitles"])
+        if not path.parent.is_dir():
+            _refuse_packed(path.parent.parent, "subtitles")
         duration = item.details["duration_seconds"]
         count = self.num_frames(item, settings)
         moments = seconds if len(seconds) else [duration * n / count for n in range(count)]
         cues = read_timed_lines(
-            Path(item.details["subtitles"]),
+            path,
             offset_seconds=item.details["subtitles_offset_seconds"],
             duration_seconds=duration,
         )
@@ -195,3 +207,13 @@ def _options(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(row["candidates"])
     columns = [row.get(f"option{number}") for number in range(len(_LETTERS))]
     return tuple(option for option in columns if option not in (_NO_OPTION, None))
+
+
+def _refuse_packed(data: Path, name: str) -> None:
+    """Say how to unpack the hub's tar, if that is all there is of a folder."""
+    parts = sorted(data.glob(f"{name}.tar*"))
+    if parts and not (data / name).is_dir():
+        raise InputError(
+            f"{data / name} is still packed in {parts[0].name}: "
+            f"unpack it with `cat {name}.tar* | tar -x` in {data}"
+        )

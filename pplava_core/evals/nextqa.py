@@ -21,7 +21,13 @@ from pplava_core.evals.base import (
     Settings,
     Table,
 )
-from pplava_core.evals.choice import INDEX, ChoiceBenchmark, chosen, chosen_or_drawn
+from pplava_core.evals.choice import (
+    INDEX,
+    NO_PPLLAVA_NOTE,
+    ChoiceBenchmark,
+    chosen,
+    chosen_or_drawn,
+)
 from pplava_core.evals.data_folder import (
     bad_value,
     check_unique,
@@ -126,8 +132,8 @@ class NextQA(ChoiceBenchmark):
     def notes(
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
     ) -> list[str]:
-        """Say the split, whose prompt it is, and whether a result file has labels of its own."""
-        said = [f"split {self.split(settings)}"]
+        """Say whose prompt it is, and whether a result file has labels of its own."""
+        said = [NO_PPLLAVA_NOTE] if settings.protocol == "ppllava" else []
         if settings.protocol != "lmms":
             said.append("prompt and reading of answers are our choice: the authors published none")
         other = sum(
