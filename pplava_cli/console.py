@@ -135,12 +135,13 @@ def _write(stream: TextIO, text: str) -> None:
 class StepProgress:
     """A progress bar for one step, drawn only if the step outlasts `PATIENCE_SECONDS`.
 
-    Calling it with ``(done, total)`` moves the bar; a step that never calls gets a
-    spinner. A timer in another thread draws it, so a step needs no calls to be seen.
+    Calling it with ``(done, total)`` moves the bar; a step that never calls gets a spinner.
+    A timer in another thread draws it, so a step needs no calls to be seen. Its `label` may
+    change on the way.
     """
 
     def __init__(self, label: str, *, visible: bool, long: bool = False) -> None:
-        self._label = label
+        self.label = label
         self._visible = visible
         self._long = long
         self._note = ""
@@ -156,7 +157,8 @@ class StepProgress:
         self._state, self._note = (done, total), note
         if self._bar is not None:
             bar, task = self._bar
-            bar.update(task, completed=done, total=total, count=f"{done}/{total}{note}")
+            count = f"{done}/{total}{note}"
+            bar.update(task, description=self.label, completed=done, total=total, count=count)
 
     def __enter__(self) -> StepProgress:
         if self._visible:
@@ -201,6 +203,6 @@ class StepProgress:
                 transient=True,
             )
             count = "" if total is None else f"{done}/{total}{self._note}"
-            task = bar.add_task(self._label, completed=done, total=total, count=count)
+            task = bar.add_task(self.label, completed=done, total=total, count=count)
             bar.start()
             self._bar = (bar, task)

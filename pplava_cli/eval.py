@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pplava_cli import opening
+from pplava_cli import eval_ablate, eval_compare, eval_data, eval_score, opening
 from pplava_cli.eval_run import benchmark_command
 from pplava_cli.options import (
     ModelOptions,
@@ -46,6 +46,8 @@ def register(app: typer.Typer) -> None:
             command, shown = benchmark_command(name)
             group.command(name, epilog=shown)(command)
     group.command("shapes", epilog=_EXAMPLES)(takes_options(shapes))
+    for commands in (eval_data, eval_score, eval_compare, eval_ablate):
+        commands.register(group)
     app.add_typer(group, name="eval")
 
 

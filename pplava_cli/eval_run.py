@@ -39,6 +39,7 @@ from pplava_core.evals.registry import find_benchmark
 if TYPE_CHECKING:
     from pplava_core.evals.base import Benchmark, Item, Settings
     from pplava_core.evals.running import Standing, Work
+    from pplava_core.evals.selection import Selection
     from pplava_core.evals.sharding import Shard
 
 _REHEARSED_ITEMS = 3
@@ -109,19 +110,13 @@ def run_benchmark(
     """
     from pplava_core.evals.job import Job, default_folder, judge_saved, manifest_of, run_job
     from pplava_core.evals.running import Work
-    from pplava_core.evals.selection import Selection, select
-    from pplava_core.evals.sharding import this_shard
+    from pplava_core.evals.selection import select
     from pplava_core.session import Generation
 
     wishes = pooling_from(context, pooling)
     benchmark, settings = find_benchmark(name), protocol.settings(selection.seed)
     judging = open_judging(benchmark, settings, judge, out)
-    chosen = Selection(
-        limit=selection.limit,
-        only=tuple(selection.only or ()),
-        shuffle=selection.shuffle,
-        seed=selection.seed,
-    )
+    chosen = selection_from(selection)
     items = select(read_items(benchmark, data, settings), chosen)
     if judge.judge_only:
         if judging is None or running.folder is None:
@@ -129,13 +124,11 @@ def run_benchmark(
         summary = judge_saved(benchmark, items, settings, running.folder, judging)
         show_summary(summary, running.folder, out)
         return
-    shard = this_shard(cpu=_on_processor(model.device))
-    if not shard.is_first:
-        out = Output(quiet=True, debug=out.debug)
+    shard, model, out = shard_for(model, out)
     work = Work(
         benchmark=benchmark,
         settings=settings,
-        model=opening.open_model(_on_own_device(model, shard), out),
+        model=opening.open_model(model, out),
         pooling=wishes.choice,
         generation=Generation(),
         reader=reader,
@@ -215,25 +208,45 @@ def standing_shown(progress: StepProgress) -> Callable[[Standing], None]:
     return show
 
 
-def show_summary(summary: Mapping[str, Any], folder: Path, out: Output) -> None:
-    """Show what a run came to, and where it is written."""
+def show_summary(summary: Mapping[str, Any], folder: Path | None, out: Output) -> None:
+    """Show what a run came to, and where it is written, if it is."""
     if out.json:
-        record = {"schema": SCHEMA, "type": "eval", "folder": str(folder), **summary}
-        out.record(record)
+        place = None if folder is None else str(folder)
+        out.record({"schema": SCHEMA, "type": "eval", "folder": place, **summary})
         return
     for line in summary_lines(summary):
         out.line(line)
-    out.note(f"written to {folder}")
+    if folder is not None:
+        out.note(f"written to {folder}")
 
 
-def _on_processor(device: str) -> bool:
+def selection_from(options: SelectionOptions) -> Selection:
+    """Return which questions were asked for, as a run takes it."""
+    from pplava_core.evals.selection import Selection
+
+    return Selection(
+        limit=options.limit,
+        only=tuple(options.only or ()),
+        shuffle=options.shuffle,
+        seed=options.seed,
+    )
+
+
+def shard_for(model: ModelOptions, out: Output) -> tuple[Shard, ModelOptions, Output]:
+    """Join the other processes of a launch, if there are any.
+
+    Returns:
+        Which process this is, the model's options with an accelerator of its own, and a voice
+        that only the first process raises.
+    """
     import torch
 
-    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    from pplava_core.evals.sharding import this_shard
 
-
-def _on_own_device(options: ModelOptions, shard: Shard) -> ModelOptions:
-    """Give each process on a machine an accelerator of its own."""
-    if shard.count == 1 or options.device not in ("auto", "cuda") or _on_processor(options.device):
-        return options
-    return dataclasses.replace(options, device=f"cuda:{shard.local_index}")
+    on_processor = model.device == "cpu" or not torch.cuda.is_available()
+    shard = this_shard(cpu=on_processor)
+    if not shard.is_first:
+        out = Output(quiet=True, debug=out.debug)
+    if shard.count > 1 and not on_processor and model.device in ("auto", "cuda"):
+        model = dataclasses.replace(model, device=f"cuda:{shard.local_index}")
+    return shard, model, out

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from pplava_core.evals.reports import facts, headline, shown, shown_interval
 
@@ -25,8 +25,16 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lay out a table; the first column is words, the others are figures."""
+def table_lines(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, prose: Collection[str] = ()
+) -> list[str]:
+    """Lay out a table: names in the first column, figures in the others.
+
+    Args:
+        headings: a column each.
+        rows: cells, as many as there are headings.
+        prose: headings of columns that hold words, which may be broken into lines.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -34,9 +42,9 @@ def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place, heading in enumerate(headings):
-        table.add_column(
-            Text(heading), justify="left" if place == 0 else "right", no_wrap=place > 0
-        )
+        words = heading in prose
+        side: Literal["left", "right"] = "left" if place == 0 or words else "right"
+        table.add_column(Text(heading), justify=side, no_wrap=not words)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     text = io.StringIO()

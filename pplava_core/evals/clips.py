@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pplava_core import media
@@ -31,7 +31,8 @@ class ClipRequest:
     """One clip to read."""
 
     paths: Callable[[], Sequence[Path]]
-    "Finds the files; called by the reader, since something may have to be unpacked."
+    """Finds the file, or several pictures that are frames of one film; called by the reader,
+    since something may have to be unpacked."""
     name: str
     "What to call it."
     sampling: Sampling
@@ -74,18 +75,24 @@ def read_clip(request: ClipRequest, reading: ClipReading) -> Clip | PplavaError:
     """Read one clip here and now, or say why it cannot be read."""
     try:
         paths = request.paths()
-        return media.load_clip(
+        clip = media.load_clip(
             paths[0] if len(paths) == 1 else paths,
             sampling=request.sampling,
             pixels=reading.pixels,
             default_num_frames=reading.default_num_frames,
             reader=reading.reader,
         )
+        return clip if len(paths) == 1 else _as_film(clip)
     except PplavaError as error:
         return error
     except Exception as error:  # one odd film among thousands must not end a run
         reason = " ".join(str(error).split())
         return InputError(f"{request.name}: {type(error).__name__} while reading: {reason}")
+
+
+def _as_film(clip: Clip) -> Clip:
+    """Let chosen frames of a film count as such, and not as a set of unrelated pictures."""
+    return replace(clip, source=replace(clip.source, kind="frames"))
 
 
 def _read_ahead(

@@ -59,6 +59,7 @@ def manifest_of(work: Work, items: Sequence[Item], selection: Selection) -> dict
         pooling=work.pooling,
         generation=work.generation,
         reader=work.reader,
+        guide_positions=work.guide_positions,
     )
 
 

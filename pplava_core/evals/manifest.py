@@ -46,6 +46,7 @@ def make_manifest(
     pooling: PoolingChoice,
     generation: Generation,
     reader: str,
+    guide_positions: int | None = None,
 ) -> dict[str, Any]:
     """Describe a run as JSON values.
 
@@ -58,6 +59,7 @@ def make_manifest(
         pooling: window and weighting; None in it is the model's own.
         generation: how answers are written; their length is in the settings.
         reader: which library decodes.
+        guide_positions: how far the aligner reads into a text; None is all it can.
     """
     # What only scores answers (`strict`) is no reason to ask again.
     described = {
@@ -71,7 +73,7 @@ def make_manifest(
             "revision": model.revision,
             "dtype": str(model.dtype).removeprefix("torch."),
         },
-        "pooling": dataclasses.asdict(pooling),
+        "pooling": {**dataclasses.asdict(pooling), "guide_positions": guide_positions},
         "generation": {**dataclasses.asdict(generation), "max_new_tokens": None},
         "reader": reader,
         "versions": _versions(),

@@ -8,8 +8,8 @@ benchmark by name and no terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,12 @@ class Work:
     reader: str = "pyav"
     workers: int = 1
     "Processes that read clips ahead; 0 reads in this one."
+    guide_positions: int | None = None
+    "The aligner reads no further into a question; None lets it read all it can."
+
+
+class NothingFitsError(UsageError):
+    """No question at all can be asked so: its message says why the first one cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def answer_items(
 
     Raises:
         OutputError: an answer cannot be written; those before are safe.
-        UsageError: the settings fit no question at all.
+        NothingFitsError: the settings fit no question at all.
         InputError: the folder's predictions are damaged.
     """
     shard = shard or Shard()
@@ -112,7 +118,7 @@ def answer_items(
     groups = group_items([item for item in items if item.id not in known], work)
     path = folder / (FILE_NAME if shard.count == 1 else shard_file_name(shard.index))
     mine = shard.share(groups)
-    with PredictionLog(path) as log:
+    with PredictionLog(path) as log, _reading_only(work.guide_positions, work.model):
         _Asking(work, log, items, known, progress).ask_all(mine)
     shard.wait()
     if not shard.is_first:
@@ -217,7 +223,7 @@ class _Asking:
                 prediction = self._answer(session, item)
             except PplavaError as error:
                 if isinstance(error, UsageError) and self._done == self._errors == 0:
-                    raise  # Nothing was ever answered: it is the settings, not the item.
+                    raise NothingFitsError(str(error)) from error
                 prediction = Prediction(id=item.id, error=" ".join(str(error).split()))
             self._log.append(prediction)
             self._done += 1
@@ -252,6 +258,21 @@ class _Asking:
                 judged=self._judged,
             )
         )
+
+
+@contextmanager
+def _reading_only(positions: int | None, model: VideoLM) -> Iterator[None]:
+    """Let the aligner read no more positions of a text than so many, for as long as this lasts."""
+    if positions is None or model.aligner is None:
+        yield
+        return
+    settings = model.aligner.text_settings
+    length = min(positions, settings.context_length)
+    model.aligner.text_settings = replace(settings, context_length=length)
+    try:
+        yield
+    finally:
+        model.aligner.text_settings = settings
 
 
 def _answered(folder: Path) -> dict[str, Prediction]:

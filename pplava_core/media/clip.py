@@ -49,6 +49,23 @@ def kind_of(path: str | os.PathLike[str]) -> InputKind:
     return "image" if is_still(path) else "video"
 
 
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Make sure that an input can be opened, from its first bytes and its header alone.
+
+    Raises:
+        InputError: there is no such file, or it is no video, picture or folder of frames.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "frames":
+        numbered_frames(path)
+    elif kind == "video":
+        from pplava_core.media._container import opened, video_stream
+
+        with opened(path) as container:
+            video_stream(container, path)
+
+
 def load_clip(
     paths: Sequence[Path] | Path,
     *,
