@@ -34,6 +34,7 @@ from pplava_core.types import (
     Relevance,
     Sampling,
     Timings,
+    VisualTokens,
 )
 from pplava_core.window import Size, Window, window_for_budget
 
@@ -245,12 +246,12 @@ class Session:
         """Return how many visual tokens a choice leaves of this clip."""
         window = self.window_for(choice)
         if (choice.weighting or self.model.config.weighting) == "native":
-            return self._native_tokens().tokens.shape[1]
+            return int(self._native_tokens().tokens.shape[1])
         size = self.grid_size if window is None else window.output_size(self.grid_size)
         width = self.model.llm.get_input_embeddings().embedding_dim
         blank = torch.zeros(1).expand(1, math.prod(size), width)  # takes no memory
         arranged: VisualTokens = self.model.parts.arrange(blank, size, self.source)
-        return arranged.tokens.shape[1]
+        return int(arranged.tokens.shape[1])
 
     @torch.inference_mode()
     def _native_tokens(self) -> VisualTokens:
@@ -264,8 +265,15 @@ class Session:
     def warning_for(self, choice: PoolingChoice) -> str | None:
         """Say what is doubtful about a choice of weighting, if anything is."""
         trained = self.model.config.weighting
-        if choice.weighting in (None, trained):
+        if choice.weighting in (None, trained, "native"):
             return None
+        if self.model.config.is_base:
+            return (
+                "literal pooling shrinks what a base model sees about a thousandfold; its answers "
+                "are worth little"
+                if choice.weighting == "literal"
+                else None
+            )
         return (
             f"{self.model.name} was trained with {trained!r} weighting; "
             f"with {choice.weighting!r} its answers are worth less"

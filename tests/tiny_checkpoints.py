@@ -182,7 +182,8 @@ def write_siglip(folder: Path, *, seed: int = 1) -> Path:
         "num_attention_heads": HEADS,
         "max_position_embeddings": 64,
     }
-    model = SiglipModel(SiglipConfig(text_config=text, vision_config=_vision("siglip")))
+    vision = {**_vision("siglip"), "num_hidden_layers": LAYERS + 1}  # towers leave the last out
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
     _save(randomised(model, seed=seed), None, folder)
     return folder
 

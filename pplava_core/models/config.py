@@ -30,6 +30,8 @@ class VideoLMConfig:
     "Which adapter of `models.backbones` builds and feeds it."
     description: str
     licence: str
+    is_base: bool = False
+    "Whether it came as others trained it: for no pooling, and so for none more than another."
     notice: str | None = None
     "What a user must know before trusting its answers; said once a run."
     pixels: PixelRule

@@ -88,9 +88,11 @@ def load_transformers_model(
     weight_files(folder)  # refuses what leads out of the folder before anything else opens it
     settings = _guarded(adapter.load_config, folder)
     described = config or _described(adapter, folder, settings)
-    llm, unknown = _load_llm(folder, settings, placement, adapter.key_mapping(values))
+    llm, info = _load_llm(folder, settings, placement, adapter.key_mapping(values))
+    _check_all_there(folder, _filled(adapter, llm, folder, info))
     extra = {name for name in tensor_names(folder) if is_extra(name)}
-    _check_all_known(folder, unknown, extra)
+    unread = (*_UNREAD, *getattr(adapter, "unread", lambda settings: ())(settings))
+    _check_all_known(folder, map(str, info["unexpected_keys"]), extra, unread)
     tensors = read_tensors(folder, extra.__contains__)
     found = _aligner(folder, values, settings, tensors, aligner)
     if found is not None:
@@ -139,8 +141,8 @@ def _guarded(function: Any, *arguments: Any) -> Any:
 
 def _load_llm(
     folder: Path, settings: Any, placement: Placement, key_mapping: dict[str, str] | None
-) -> tuple[Any, set[str]]:
-    """Load transformers' own class, and name the tensors it has no place for."""
+) -> tuple[Any, dict[str, Any]]:
+    """Load transformers' own class; return also what it says of names that did not match."""
     import torch
     import transformers
 
@@ -164,18 +166,28 @@ def _load_llm(
         if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
             raise
         raise ModelError(f"{folder} cannot be loaded: {_line(error)}") from error
-    missing = sorted(map(str, info["missing_keys"]))
-    if missing:
-        raise ModelError(
-            f"{folder} lacks the tensor {missing[0]} ({len(missing)} missing); "
-            "its files are incomplete or belong to another model"
-        )
     if info["mismatched_keys"]:
         name, found, wanted = sorted(info["mismatched_keys"])[0]
         raise ModelError(
             f"{folder}: {name} is {tuple(found)}, not {tuple(wanted)} as config.json asks"
         )
-    return llm, set(map(str, info["unexpected_keys"]))
+    return llm, info
+
+
+def _filled(adapter: Any, llm: Any, folder: Path, info: dict[str, Any]) -> list[str]:
+    """Let the adapter fill what lies elsewhere, and return what is missing then."""
+    missing = set(map(str, info["missing_keys"]))
+    if missing and hasattr(adapter, "fill_missing"):
+        missing -= adapter.fill_missing(llm, folder, missing)
+    return sorted(missing)
+
+
+def _check_all_there(folder: Path, missing: list[str]) -> None:
+    if missing:
+        raise ModelError(
+            f"{folder} lacks the tensor {missing[0]} ({len(missing)} missing); "
+            "its files are incomplete or belong to another model"
+        )
 
 
 @contextmanager
@@ -244,13 +256,15 @@ def is_extra(name: str) -> bool:
     return "btadapter_" in name or name.startswith("bt_adapter.")
 
 
-def _check_all_known(folder: Path, unknown: Iterable[str], extra: Iterable[str]) -> None:
+def _check_all_known(
+    folder: Path, unknown: Iterable[str], extra: Iterable[str], unread: Iterable[str]
+) -> None:
     """Refuse tensors that nobody has a place for; transformers renames some before it says so."""
     ours = {_plain(name) for name in extra}
     strange = sorted(
         name
         for name in unknown
-        if _plain(name) not in ours and not any(part in _plain(name) for part in _UNREAD)
+        if _plain(name) not in ours and not any(part in _plain(name) for part in unread)
     )
     if strange:
         raise ModelError(

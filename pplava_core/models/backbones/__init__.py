@@ -47,6 +47,10 @@ def backbone_of(values: dict[str, Any]) -> str:
     Raises:
         ModelError: none does.
     """
+    from pplava_core.models.backbones import llava_qwen
+
+    if llava_qwen.is_original(values):
+        return "llava_video"
     model_type = values.get("model_type")
     if model_type not in _BY_MODEL_TYPE:
         known = ", ".join(sorted(_BY_MODEL_TYPE))

@@ -51,13 +51,20 @@ def describe(folder: Path, config: Any) -> VideoLMConfig:
 
 
 def describe_released(
-    folder: Path, config: Any, *, backbone: str, resize: Any, base_template: str
+    folder: Path,
+    config: Any,
+    *,
+    backbone: str,
+    resize: Any,
+    base_template: str,
+    fallback: dict[str, list[float]] | None = None,
 ) -> VideoLMConfig:
     """Say what a base model's folder, or one of the authors' checkpoints, is.
 
     The authors' say how they pool and were trained to project first; a base model is pooled
     by a convex weighting before its projector. The authors' pictures were cut as transformers
-    did it then, see `tiles.cut_llava_next`.
+    did it then, see `tiles.cut_llava_next`. ``fallback`` are the pixels' statistics for a
+    folder that has none.
     """
     released = getattr(config, "pooling_kernel", None) is not None
     side = config.vision_config.image_size
@@ -75,7 +82,8 @@ def describe_released(
         pooling_temperature=getattr(config, "pooling_temp", 0.01),
         projector_order="project_first" if released else "pool_first",
         template=("qwen" if text_type == "qwen2" else "v1") if released else base_template,
-        tower=pixel_statistics(folder) | {"short_padding": released},
+        tower=pixel_statistics(folder, fallback) | {"short_padding": released},
+        is_base=not released,
     )
 
 

@@ -7,13 +7,15 @@ that pooling can stand between the two. An adapter module adds:
 - ``load_config(folder)``: transformers' configuration;
 - ``describe(folder, config)``: the same as a `VideoLMConfig`;
 - ``key_mapping(values)``: how names of an older layout become transformers', or None;
+- ``unread(config)`` and ``fill_missing(llm, folder, missing)``, where need be: parts of names
+  that a folder carries along unused, and weights that it leaves to a folder beside it;
 - ``Parts``: a subclass of `TransformersParts`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
     from pplava_core.models.aligner_folder import Aligner
 
 FRAMES_PER_BATCH = 8
+_PICTURE_FILES = (("preprocessor_config.json", None), ("processor_config.json", "image_processor"))
+_FILM_FILES = (
+    ("video_preprocessor_config.json", None),
+    ("video_processor/preprocessor_config.json", None),
+    ("processor_config.json", "video_processor"),
+)
+"Where transformers has kept a processor's settings, and under which key."
 
 
 class TransformersParts:
@@ -100,15 +109,21 @@ class TransformersParts:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{folder} has no usable tokenizer: {reason}") from error
         named = self.llm.generation_config.eos_token_id
+        template = TEMPLATES[self.config.template]
         ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+        ends.add(tokenizer.convert_tokens_to_ids(template.after_answer.strip()))
         return TransformersWords(
             tokenizer,
             None if aligner is None else aligner.tokenizer,
-            TEMPLATES[self.config.template],
-            visual_token=tokenizer.convert_ids_to_tokens(self.llm.config.image_token_id),
-            end_ids=ends - {None},
+            template,
+            visual_token=self.visual_token(tokenizer),
+            end_ids=ends - {None, tokenizer.unk_token_id},
             pad_texts_fully=aligner is not None and aligner.pads_fully,
         )
+
+    def visual_token(self, tokenizer: Any) -> str:
+        """Return what stands for a picture in a prompt."""
+        return str(tokenizer.convert_ids_to_tokens(self.llm.config.image_token_id))
 
     def encode_pictures(self, pictures: Tensor, kind: str) -> Tensor:
         """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
@@ -194,29 +209,43 @@ def square(states: Tensor) -> Tensor:
     return states.reshape(len(states), side, side, -1)
 
 
-def pixel_statistics(folder: Path) -> dict[str, list[float]]:
+def pixel_statistics(
+    folder: Path, fallback: dict[str, list[float]] | None = None
+) -> dict[str, list[float]]:
     """Read a folder's means and deviations, for pictures and, where they differ, films.
 
     Raises:
-        ModelError: there is no preprocessor_config.json, or it has none.
+        ModelError: there is no preprocessor_config.json and no fallback, or it has none.
     """
-    image = _statistics(folder / "preprocessor_config.json")
-    if image is None:
+    found = _statistics(folder, _PICTURE_FILES, "image") or fallback
+    if found is None:
         raise ModelError(f"{folder} has no preprocessor_config.json; the model is incomplete")
-    found = {"image_mean": image[0], "image_deviation": image[1]}
-    for name in ("video_preprocessor_config.json", "video_processor/preprocessor_config.json"):
-        video = _statistics(folder / name)
-        if video is not None:
-            found |= {"video_mean": video[0], "video_deviation": video[1]}
-            break
-    return found
+    return found | _statistics(folder, _FILM_FILES, "video")
 
 
-def _statistics(path: Path) -> tuple[list[float], list[float]] | None:
+def _statistics(
+    folder: Path, places: Sequence[tuple[str, str | None]], kind: str
+) -> dict[str, list[float]]:
+    """Return what the first of the files says that are there, under a key of its or at its top."""
+    for name, key in places:
+        values = _json(folder / name)
+        values = values if key is None else values.get(key) or {}
+        if values:
+            try:
+                return {
+                    f"{kind}_mean": values["image_mean"],
+                    f"{kind}_deviation": values["image_std"],
+                }
+            except (KeyError, TypeError) as error:
+                raise ModelError(f"{folder / name} is damaged: it has no {error}") from error
+    return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return None
+        return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return values["image_mean"], values["image_std"]
-    except (ValueError, KeyError, TypeError) as error:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(values)
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{path} is damaged: {error}; copy or fetch the model again") from error
