@@ -99,14 +99,16 @@ class ChoiceBenchmark(Benchmark):
         """Score every item; one without a prediction, or with an error, is wrong."""
         points = self._counted_points(items, predictions, settings)
         tables: tuple[Table, ...] = ()
-        value = None
+        value = low = high = None
         if points:
             overall = share_row("overall", sum(points.values()), len(points))
-            value = overall.value
+            value, low, high = overall.value, overall.low, overall.high
             tables = (Table(name="overall", rows=(overall,)), *self.tables(items, points, settings))
         return Report(
             headline=self.headline,
             value=value,
+            low=low,
+            high=high,
             tables=tables,
             counts=self._counts(items, predictions, settings),
             notes=tuple(self.notes(items, predictions, settings)),
