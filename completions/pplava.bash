@@ -412,6 +412,12 @@ _pplava() {
         "pplava_eval_score --split") return ;;
         "pplava_eval_score --frames") return ;;
         "pplava_eval_score --max-new-tokens") return ;;
+        "pplava_eval_score --judge-url") return ;;
+        "pplava_eval_score --judge-model") return ;;
+        "pplava_eval_score --judge-prompt") return ;;
+        "pplava_eval_score --judge-concurrency") return ;;
+        "pplava_eval_score --judge-retries") return ;;
+        "pplava_eval_score --judge-timeout") return ;;
         "pplava_eval_compare --plot") return ;;
         "pplava_eval_compare --flips") return ;;
         "pplava_eval_compare --seed") return ;;
@@ -464,7 +470,7 @@ _pplava() {
         pplava_eval_list) words="--quiet --debug --json --help -h" ;;
         pplava_eval_fetch) words="--output -o --repo --revision --yes -y --quiet --debug --json --help -h" ;;
         pplava_eval_check) words="--data --split --quiet --debug --json --help -h" ;;
-        pplava_eval_score) words="--data --output -o --protocol --split --subtitles --strict --frames --max-new-tokens --quiet --debug --json --help -h" ;;
+        pplava_eval_score) words="--data --output -o --protocol --split --subtitles --strict --frames --max-new-tokens --judge-url --judge-model --judge-prompt --judge-concurrency --judge-retries --judge-timeout --quiet --debug --json --help -h" ;;
         pplava_eval_compare) words="--plot --flips --seed --quiet --debug --json --help -h" ;;
         pplava_eval_ablate) words="--data --pooling --kernel --plot --protocol --split --subtitles --strict --frames --max-new-tokens --limit --only --shuffle --seed --output -o --resume --workers --dry-run --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_shapes) words="render --help -h" ;;

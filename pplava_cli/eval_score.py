@@ -1,4 +1,4 @@
-"""`pplava eval score`: a file of answers, scored without any model."""
+"""`pplava eval score`: a file of answers, scored without any model but a judge."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from pplava_cli.eval_data import Bench
 from pplava_cli.eval_options import Data, ProtocolOptions
 from pplava_cli.eval_run import read_items, show_summary
+from pplava_cli.judge_options import EndpointOptions, open_judging
 from pplava_cli.options import OutputOptions, examples, takes_options
 from pplava_core.errors import UsageError
 from pplava_core.evals.registry import find_benchmark
@@ -23,6 +24,7 @@ _EXAMPLES = examples(
     "pplava eval score mvbench predictions.jsonl --data DIR",
     "pplava eval score videomme results.json --data DIR --strict",
     "pplava eval score egoschema predictions.jsonl --data DIR --split full -o submission",
+    "pplava eval score vcgbench LISTS --data DIR --judge-url http://localhost:8000/v1",
 )
 
 
@@ -48,9 +50,10 @@ def score(
         ),
     ] = None,
     protocol: ProtocolOptions,
+    judge: EndpointOptions,
     output: OutputOptions,
 ) -> None:
-    """Score a file of answers by a benchmark's rules; no model is asked.
+    """Score a file of answers by a benchmark's rules; no model but a judge is asked.
 
     Questions that the file does not answer count as the protocol says.
     """
@@ -59,14 +62,18 @@ def score(
 
     out, settings = output.open(), protocol.settings()
     benchmark = find_benchmark(bench)
+    judging = open_judging(benchmark, settings, judge, out)
     items = read_items(benchmark, data, settings)
     predictions = _read(benchmark, file, items)
     manifest = {"benchmark": bench, "file": str(file)}
+    if folder is not None:
+        _make(folder)
+    if judging is not None:
+        predictions = judging(items, predictions, folder)
     if folder is None:
         summary = summarise(benchmark, items, predictions, settings, manifest)
         show_summary(summary, None, out)
         return
-    _make(folder)
     summary = finish(benchmark, items, predictions, settings, manifest, folder)
     show_summary(summary, folder, out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from eval_judged_datasets import BUILDERS, make_activitynetqa, make_vcgbench
+from eval_judged_datasets import BUILDERS, make_activitynetqa, make_vcgbench, vcg_rows
 from judge_server import echoes_the_key, fails, judge_server, replies, says
 
 KEY = "sk-very-secret-0123456789"
@@ -133,6 +133,24 @@ def test_unreadable_replies_are_reported(server, evaluate, tmp_path):
     assert "10 opinions unreadable" in run.stderr
     asked = {json.dumps(request["messages"]) for request in server.requests}
     assert len(server.requests) == 2 * len(asked)
+
+
+def test_lists_of_another_program_are_judged(server, run_pplava, tmp_path):
+    data, lists, folder = make_vcgbench(tmp_path / "data"), tmp_path / "lists", tmp_path / "out"
+    lists.mkdir()
+    for name, rows in vcg_rows().items():
+        texts = ("pred1", "pred2") if name == "consistency" else ("pred",)
+        answered = [row | dict.fromkeys(texts, f"Answer {n}.") for n, row in enumerate(rows)]
+        (lists / f"{name}.json").write_text(json.dumps(answered))
+    command = ("eval", "score", "vcgbench", lists, "--data", data)
+    plain = run_pplava(*command)
+    assert "mean of five aspects: —" in plain.stdout
+    for more in ((), ("-o", folder), ("-o", folder)):
+        judged = run_pplava(*command, "--judge-url", server.url, *more)
+        assert judged.code == 0
+        assert "mean of five aspects: 4.00" in judged.stdout
+    assert len(server.requests) == 29
+    assert "29 of them from an earlier run" in judged.stderr
 
 
 @pytest.mark.parametrize(
