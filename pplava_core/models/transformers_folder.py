@@ -21,6 +21,7 @@ from pplava_core.models.aligner_folder import Aligner
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.placement import Placement
 from pplava_core.models.tensor_files import read_tensors, tensor_names, weight_files
+from pplava_core.models.weight_index import indexed
 
 if TYPE_CHECKING:
     import torch
@@ -149,9 +150,10 @@ def _load_llm(
     kind: Any = transformers.AutoModelForImageTextToText
     dtype = placement.dtype or torch.float32
     try:
-        with hushed():  # what it would say of unknown tensors is judged here
+        # what transformers would say of unknown tensors is judged here
+        with hushed(), indexed(folder) as readable:
             llm, info = kind.from_pretrained(
-                folder,
+                readable,
                 config=settings,
                 dtype=dtype,
                 device_map=placement.device,
