@@ -34,6 +34,8 @@ _FROM_PRETRAINED = {
     "logit_scale": "logit_scale",
 }
 "Names in CLIP's and SigLIP's own checkpoints and in the released projectors."
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+"A tokenizer needs one of these files."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,8 +187,13 @@ def _settings(
     """Return both encoders' settings from a CLIP's or SigLIP's configuration."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source, local_files_only=True)
-    text, is_clip = config.text_config, config.model_type == "clip"
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=True)
+        text, is_clip = config.text_config, config.model_type == "clip"
+    except Exception as error:  # transformers has several classes for a bad configuration
+        raise ModelError(f"{source} is no CLIP's or SigLIP's folder: {_first(error)}") from error
+    if config.model_type not in ("clip", "siglip"):
+        raise ModelError(f"{source} is a {config.model_type}; a clip or siglip can be an aligner")
     width = config.projection_dim if is_clip else text.hidden_size
     settings = TextTowerSettings(
         width=text.hidden_size,
@@ -227,9 +234,15 @@ def _built(
         encoder.load_state_dict(dict(weights), assign=True)
     except RuntimeError as error:
         raise ModelError(f"the aligner of {folder} does not fit: {_first(error)}") from error
+    tokenizer = _tokenizer(folder)
+    if len(tokenizer) > text.vocab_size:
+        raise ModelError(
+            f"the tokenizer of {folder} has {len(tokenizer)} tokens, more than the "
+            f"{text.vocab_size} of the text tower; the folder is mixed from two models"
+        )
     return Aligner(
         encoder=encoder.eval(),
-        tokenizer=_tokenizer(folder),
+        tokenizer=tokenizer,
         pads_fully=text.pooling == "last",
     )
 
@@ -241,6 +254,9 @@ def _tokenizer(folder: Path) -> Any:
     try:
         if folder.parent == NAMED:
             return _clip_tokenizer(folder)
+        # without any of these transformers makes a tokenizer that knows no words
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise OSError(f"it has none of {', '.join(_VOCABULARIES)}")
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"{folder} has no usable tokenizer: {_first(error)}") from error
