@@ -101,7 +101,9 @@ class Template:
             UsageError: ``visuals`` is negative.
         """
         if visuals < 0:
-            raise UsageError(f"a prompt cannot have {visuals} blocks of visual tokens; give 0 or more")
+            raise UsageError(
+                f"a prompt cannot have {visuals} blocks of visual tokens; give 0 or more"
+            )
         opening = self._system(self.system if system is None else system)
         turns = [*history, (question, answer_prefix)]
         seen = self._visuals(visuals, kind)
