@@ -146,6 +146,11 @@ def save_aligner(
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def is_used(name: str) -> bool:
+    """Tell whether a tensor of a CLIP, a SigLIP or an aligner folder becomes part of an aligner."""
+    return name.startswith((*_FROM_PRETRAINED, "text.", "patches."))
+
+
 def doubt_about(aligner: Aligner) -> str | None:
     """Say so if the text tower's table of tokens is as it was drawn, and was never learnt.
 
