@@ -26,6 +26,13 @@ _BY_MODEL_TYPE = {
     "llava_qwen": "llava_video",
     "internvl": "internvl3",
 }
+_ORIGINAL = "LlavaQwenForCausalLM"
+
+
+def is_original(values: dict[str, Any]) -> bool:
+    """Tell the layout of lmms-lab's own LLaVA-Video folders, whose `model_type` varies."""
+    architectures = values.get("architectures")
+    return isinstance(architectures, list) and _ORIGINAL in architectures
 
 
 def adapter(name: str) -> ModuleType:
@@ -47,9 +54,7 @@ def backbone_of(values: dict[str, Any]) -> str:
     Raises:
         ModelError: none does.
     """
-    from pplava_core.models.backbones import llava_qwen
-
-    if llava_qwen.is_original(values):
+    if is_original(values):
         return "llava_video"
     model_type = values.get("model_type")
     if model_type not in _BY_MODEL_TYPE:

@@ -20,7 +20,6 @@ from pplava_core.models.tensor_files import read_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-ARCHITECTURE = "LlavaQwenForCausalLM"
 KEY_MAPPING = {
     r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
     r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
@@ -39,11 +38,6 @@ _SUPPORTED = {
     "add_faster_video": False,
 }
 "What transformers' classes compute; a folder that asks for something else is refused."
-
-
-def is_original(values: dict[str, Any]) -> bool:
-    """Tell this layout by its `config.json`; its `model_type` varies."""
-    return ARCHITECTURE in (values.get("architectures") or ())
 
 
 def load_config(folder: Path) -> Any:

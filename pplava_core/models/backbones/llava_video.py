@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pplava_core.media.preprocess import resize_picture
 from pplava_core.models import tiles
-from pplava_core.models.backbones import llava_next, llava_qwen
+from pplava_core.models.backbones import is_original, llava_next, llava_qwen
 from pplava_core.models.backbones.transformers_parts import pictures_of, square
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.prompts import VISUAL
@@ -32,7 +32,7 @@ def load_config(folder: Path) -> Any:
 
 def key_mapping(values: dict[str, Any]) -> dict[str, str] | None:
     """Return how tensor names of the original layout become transformers'."""
-    return llava_qwen.KEY_MAPPING if llava_qwen.is_original(values) else None
+    return llava_qwen.KEY_MAPPING if is_original(values) else None
 
 
 def unread(config: Any) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def fill_missing(llm: Any, folder: Path, missing: Iterable[str]) -> set[str]:
 
 def _is_original(folder: Path) -> bool:
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return llava_qwen.is_original(values)
+    return is_original(values)
 
 
 def describe(folder: Path, config: Any) -> VideoLMConfig:
