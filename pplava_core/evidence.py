@@ -138,9 +138,10 @@ def picture_box_of(source: ClipSource, pixels: PixelRule) -> Box:
 
     Args:
         source: gives the shape of the first picture.
-        pixels: the model's rule. Where it squashes, everything is picture.
+        pixels: the model's rule. Where it squashes, everything is picture, as it is where the
+            picture was cut: the tile that shows all of it is squashed.
     """
-    if pixels.resize == "squash":
+    if pixels.resize == "squash" or source.tile_counts:
         return WHOLE
     scale = min(pixels.height / source.height, pixels.width / source.width)
     across = min(1.0, source.width * scale / pixels.width)

@@ -157,6 +157,9 @@ class TestOverlay:
 
     def test_a_squashed_picture_is_all_picture(self):
         assert picture_box_of(make_source(), PixelRule(height=9, width=9)) == (0, 0, 1, 1)
+        cut = dataclasses.replace(make_source(kind="image"), tile_counts=(5,))
+        padded = PixelRule(height=9, width=9, resize="pad")
+        assert picture_box_of(cut, padded) == (0, 0, 1, 1) != picture_box_of(make_source(), padded)
 
     @pytest.mark.parametrize(
         ("picture", "multiples"), [((4, 4), (2, 2)), ((4, 4, 4), (2, 2)), ((4, 4, 3), (1, 2, 2))]
