@@ -311,7 +311,9 @@ def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
         _, labels, rows = instruct_stage._answer_logits(batch)
         wanted = []
         for example in batch.examples:
-            ids = model.words.tokenizer.encode(example.question.answer, add_special_tokens=False).ids
+            ids = model.words.tokenizer.encode(
+                example.question.answer, add_special_tokens=False
+            ).ids
             wanted += [*ids, model.words.end_id]
         assert labels.tolist() == wanted
         loss, _ = instruct_stage.loss(batch)
@@ -342,7 +344,10 @@ def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct
             prompt = model.prompt_embeddings(tokens, ids)
         written = list(
             generate_ids(
-                model.llm, prompt, settings=Generation(max_new_tokens=4), end_ids=model.words.end_ids
+                model.llm,
+                prompt,
+                settings=Generation(max_new_tokens=4),
+                end_ids=model.words.end_ids,
             )
         )
         likeliest = likeliest_after(instruct_stage, batch, example, written)

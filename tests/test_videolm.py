@@ -57,7 +57,9 @@ def test_writing_with_a_cache_equals_writing_without(model):
     answers = set()
     for seed in range(5):
         prompt = prompt_of(model, some_features(seed=seed), QUESTIONS[seed % 3])
-        cached = list(generate_ids(model.llm, prompt, settings=settings, end_ids=model.words.end_ids))
+        cached = list(
+            generate_ids(model.llm, prompt, settings=settings, end_ids=model.words.end_ids)
+        )
         assert cached == answer_without_cache(model, prompt, 12)
         answers.add(tuple(cached))
     assert len(answers) > 1

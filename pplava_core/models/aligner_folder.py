@@ -283,7 +283,8 @@ def _clip_tokenizer(folder: Path) -> Any:
             f"into the model's {SOURCE_FOLDER}/"
         )
     vocabulary, merges = read_merges()
-    return CLIPTokenizer(vocab=vocabulary, merges=merges)
+    made: Any = CLIPTokenizer  # its annotation forgets that merges come in pairs
+    return made(vocab=vocabulary, merges=merges)
 
 
 def _renamed(name: str) -> str:

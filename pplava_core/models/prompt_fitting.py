@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pplava_core.errors import UsageError
-from pplava_core.types import VisualTokens
+from pplava_core.types import InputKind, VisualTokens
 
 if TYPE_CHECKING:
     from pplava_core.models.videolm import VideoLM
@@ -48,7 +48,7 @@ class Ask:
 
 
 def fitted_prompt_ids(
-    model: VideoLM, asked: Ask, visual: VisualTokens, *, kind: str, max_new_tokens: int
+    model: VideoLM, asked: Ask, visual: VisualTokens, *, kind: InputKind, max_new_tokens: int
 ) -> tuple[list[int], tuple[str, ...]]:
     """Return a prompt with as much around the question as there is room for.
 
