@@ -1,8 +1,9 @@
 """A small hub on 127.0.0.1: model listings, resolved files, redirects to a store, ranges.
 
 Speaks what huggingface_hub asks: `/api/models/…/revision/…`, HEAD and GET of `/…/resolve/…`
-with `ETag`, `X-Repo-Commit` and `X-Linked-*`, and 206 for ranges. Large files are served by a
-second origin, as on the real one. Everything that was asked is kept in `log`.
+with `ETag`, `X-Repo-Commit` and `X-Linked-*`, and 206 for ranges; of datasets the same, and
+their trees. Large files are served by a second origin, as on the real one. Everything that
+was asked is kept in `log`.
 """
 
 from __future__ import annotations
@@ -134,9 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.origin == "store":
             owner, name, file = path.lstrip("/").split("/", 2)
             self._send_content(self.hub.repositories[f"{owner}/{name}"].files[file], file)
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+        elif match := re.fullmatch(
+            r"/api/(?:models|datasets)/([^/]+/[^/]+)(?:/revision/(.+))?", path
+        ):
             self._list(match[1], match[2] or "main")
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/(.+)", path):
+            self._tree(match[1], match[2])
+        elif match := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(match[1], match[2], match[3], token)
         else:
             self._refuse(404, "")
@@ -156,6 +161,16 @@ class _Handler(BaseHTTPRequestHandler):
             "cardData": {"license": repository.licence} if repository.licence else None,
             "siblings": [self._sibling(repository, name) for name in names],
         }
+        self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def _tree(self, repo: str, revision: str) -> None:
+        repository = self._at(repo, revision)
+        if repository is None:
+            return
+        body = [
+            {"type": "file", "path": name, "size": len(content), "oid": git_hash(content)}
+            for name, content in repository.files.items()
+        ]
         self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _sibling(self, repository: Repository, name: str) -> dict:
