@@ -16,7 +16,7 @@ from typing import Any
 from pplava_core.errors import InputError, ModelError, OutputError, UsageError
 from pplava_core.evals.base import BenchmarkInfo
 from pplava_core.models.store.download import free_disk_bytes
-from pplava_core.models.store.hub import said_plainly
+from pplava_core.models.store.hub import endpoint_name, said_plainly
 from pplava_core.models.store.source import HubSource
 
 Progress = Callable[[int, int], None]
@@ -64,7 +64,7 @@ def look_up(
     with _as_input(source):
         from huggingface_hub import HfApi
 
-        found = HfApi().dataset_info(name, revision=revision)
+        found = HfApi(endpoint=endpoint_name()).dataset_info(name, revision=revision)
         source = HubSource(repo=name, revision=str(found.sha))
         files = _plan(source, folder)
     card: Any = found.card_data or {}
@@ -95,12 +95,18 @@ def fetch(offer: Offer, *, progress: Progress | None = None) -> None:
     with _as_input(offer.source):
         from huggingface_hub import snapshot_download
 
+        def told(fetched_bytes: int) -> None:
+            if progress is not None:
+                here_bytes = offer.total_bytes - offer.missing_bytes + fetched_bytes
+                progress(min(here_bytes, offer.total_bytes), offer.total_bytes)
+
         snapshot_download(
             offer.source.repo,
             repo_type="dataset",
             revision=offer.source.revision,
             local_dir=offer.folder,
-            tqdm_class=_bar_that_calls(progress, offer),
+            tqdm_class=_bar_that_calls(told),
+            endpoint=endpoint_name(),
         )
         missing = [
             file.filename for file in _plan(offer.source, offer.folder) if file.will_download
@@ -116,7 +122,13 @@ def _plan(source: HubSource, folder: Path) -> list[Any]:
     from huggingface_hub import snapshot_download
 
     return snapshot_download(
-        source.repo, repo_type="dataset", revision=source.revision, local_dir=folder, dry_run=True
+        source.repo,
+        repo_type="dataset",
+        revision=source.revision,
+        local_dir=folder,
+        endpoint=endpoint_name(),
+        tqdm_class=_bar_that_calls(None),
+        dry_run=True,
     )
 
 
@@ -130,7 +142,7 @@ def _as_input(source: HubSource) -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _bar_that_calls(progress: Progress | None, offer: Offer) -> Any:
+def _bar_that_calls(told: Callable[[int], None] | None) -> Any:
     """Make what huggingface_hub takes for its progress bars, and which shows nothing by itself."""
     from tqdm import tqdm
 
@@ -140,9 +152,12 @@ def _bar_that_calls(progress: Progress | None, offer: Offer) -> Any:
             super().__init__(*arguments, **options)
 
         def display(self, *_: Any, **__: Any) -> bool:
-            if progress is not None and self.unit == "B":
-                here_bytes = offer.total_bytes - offer.missing_bytes + int(self.n)
-                progress(min(here_bytes, offer.total_bytes), offer.total_bytes)
+            if told is not None and self.unit == "B":
+                told(int(self.n))
             return True
+
+        def close(self) -> None:
+            self.leave = True  # else tqdm would clear a line that was never drawn
+            self.disable = True
 
     return CallingBar
