@@ -54,11 +54,11 @@ class Estimate:
         return self.weights_bytes + self.cache_bytes + self.activation_bytes
 
     def __str__(self) -> str:
-        parts = (self.weights_bytes, self.cache_bytes, self.activation_bytes)
-        weights, cache, activations = (f"{part / 1e9:.1f}" for part in parts)
+        parts = (self.total_bytes, self.weights_bytes, self.cache_bytes, self.activation_bytes)
+        scale, unit = (1e9, "GB") if self.total_bytes >= 1e9 else (1e6, "MB")
+        total, weights, cache, activations = (f"{part / scale:.1f}" for part in parts)
         return (
-            f"about {self.total_bytes / 1e9:.1f} GB (weights {weights}, "
-            f"cache {cache}, activations {activations})"
+            f"about {total} {unit} (weights {weights}, cache {cache}, activations {activations})"
         )
 
 
