@@ -65,7 +65,10 @@ def from_released(
     """
     text, patches = _settings(source, patch_width, probe)
     if extended:
-        length = len(tensors["clip_text_model.embeddings.position_embedding"])
+        table = tensors.get("clip_text_model.embeddings.position_embedding")
+        if table is None:
+            raise ModelError("the checkpoint lacks clip_text_model's position_embedding")
+        length = len(table)
         text = dataclasses.replace(text, context_length=length)
     return _built(text, patches, dual_encoder_state(tensors, text, patches), source)
 
@@ -193,7 +196,7 @@ def _settings(
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
         text, is_clip = config.text_config, config.model_type == "clip"
     except Exception as error:  # transformers has several classes for a bad configuration
         raise ModelError(f"{source} is no CLIP's or SigLIP's folder: {_first(error)}") from error
@@ -262,7 +265,7 @@ def _tokenizer(folder: Path) -> Any:
         # without any of these transformers makes a tokenizer that knows no words
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise OSError(f"it has none of {', '.join(_VOCABULARIES)}")
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"{folder} has no usable tokenizer: {_first(error)}") from error
 

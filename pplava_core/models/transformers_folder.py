@@ -162,6 +162,7 @@ def _load_llm(
                 key_mapping=key_mapping,
                 local_files_only=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # which ones they are is told below
                 output_loading_info=True,
             )
     except Exception as error:  # shapes, damaged files, settings: each a class of its own
@@ -294,6 +295,11 @@ def _aligner(
     }
     if given is not None:
         return aligner_folder.load_aligner(given)
+    if own and "clip_weight" not in values:
+        raise ModelError(
+            f"{folder} has an unknown tensor {_PROJECTOR}{min(own)} ({len(own)} unknown); "
+            "config.json belongs to another model"
+        )
     if own:
         source = aligner_folder.named_source(str(values.get("clip_weight")), folder)
         return aligner_folder.from_released(

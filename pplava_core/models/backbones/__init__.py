@@ -57,7 +57,7 @@ def backbone_of(values: dict[str, Any]) -> str:
     if is_original(values):
         return "llava_video"
     model_type = values.get("model_type")
-    if model_type not in _BY_MODEL_TYPE:
+    if not isinstance(model_type, str) or model_type not in _BY_MODEL_TYPE:
         known = ", ".join(sorted(_BY_MODEL_TYPE))
         raise ModelError(
             f"config.json has model_type {model_type!r}; this version reads {known}, "

@@ -41,7 +41,7 @@ def load_config(folder: Path) -> Any:
     """Return transformers' configuration of a folder."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def key_mapping(values: dict[str, Any]) -> dict[str, str] | None:

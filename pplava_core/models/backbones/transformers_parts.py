@@ -104,10 +104,18 @@ class TransformersParts:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError, ImportError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{folder} has no usable tokenizer: {reason}") from error
+        room = self.llm.get_input_embeddings().num_embeddings
+        if len(tokenizer) > room:
+            raise ModelError(
+                f"the tokenizer of {folder} has {len(tokenizer)} tokens, more than the {room} of "
+                "the language model; the folder is mixed from two models"
+            )
         named = self.llm.generation_config.eos_token_id
         template = TEMPLATES[self.config.template]
         ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
@@ -122,8 +130,19 @@ class TransformersParts:
         )
 
     def visual_token(self, tokenizer: Any) -> str:
-        """Return what stands for a picture in a prompt."""
-        return str(tokenizer.convert_ids_to_tokens(self.llm.config.image_token_id))
+        """Return what stands for a picture in a prompt.
+
+        Raises:
+            ModelError: the tokenizer has no such token.
+        """
+        number = self.llm.config.image_token_id
+        token = tokenizer.convert_ids_to_tokens(number)
+        if token is None:
+            raise ModelError(
+                f"the tokenizer has no token {number}, a picture's place by config.json; "
+                "its files belong to another model"
+            )
+        return str(token)
 
     def encode_pictures(self, pictures: Tensor, kind: str) -> Tensor:
         """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
