@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pplava_cli import opening
 from pplava_cli.console import Output, StepProgress, printable
 from pplava_cli.options import VoiceOptions, examples, takes_options
 from pplava_core.errors import UsageError
@@ -21,6 +22,7 @@ _EXAMPLES = examples(
     "pplava train --config configs/nano-align.toml",
     "pplava train --config configs/nano-align.toml --config configs/nano-instruct.toml",
     "pplava train --config configs/nano-instruct.toml --seed 2 -o runs/second",
+    "pplava train --config configs/internvl3-align.toml",
 )
 
 
@@ -48,8 +50,8 @@ def train(
 ) -> None:
     """Train a model as its recipes say, from where an earlier run of them stopped.
 
-    A run's folder gets a log, a picture of the curve, and the model. Prints the model's
-    folder.
+    A run's folder gets a log, a picture of the curve, and the model, or the aligner for a
+    base model. Prints that folder.
     """
     from pplava_core import train as training
 
@@ -65,7 +67,18 @@ def train(
         out.note(
             f"{printable(str(path))}: {recipe.stage}, {recipe.steps} steps, seed {recipe.seed}"
         )
-        out.line(str(_train_one(recipe, made_by, out)))
+        made = _train_one(recipe, made_by, out)
+        out.line(str(made))
+        if recipe.stage == "align_base":
+            out.note(
+                f"it is used once it lies in the base model's folder: {_copying(made, recipe)}"
+            )
+
+
+def _copying(aligner: Path, recipe: Recipe) -> str:
+    """Say how an aligner gets to where its base model finds it."""
+    base = opening.find_model(str(recipe.initial)).folder
+    return printable(shlex.join(["cp", "-r", str(aligner), str(base / aligner.name)]))
 
 
 def _train_one(recipe: Recipe, provenance: dict[str, str], out: Output) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,3 +202,9 @@ def test_pairs_that_all_say_the_same_are_refused(tiny, tmp_path):
     pairs.write_text("\n".join(lines))
     with pytest.raises(RecipeError, match="every text is the same"):
         follow(recipe_of(tiny, tmp_path / "r.toml", pairs=pairs))
+
+
+def test_the_example_can_be_read():
+    recipe = read_recipe(Path(__file__).parents[1] / "configs" / "internvl3-align.toml")
+    assert recipe.stage == "align_base"
+    assert recipe.initial == "internvl3-1b"

@@ -66,6 +66,7 @@ def describe(folder: Path, config: Any) -> VideoLMConfig:
         backbone="internvl3",
         description=f"internvl with {config.text_config.model_type}, base",
         licence="unverified",
+        is_base=True,
         pixels=PixelRule(height=height, width=width, resize="squash"),
         num_frames=32,
         window=FILM_WINDOW,
