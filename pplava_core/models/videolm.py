@@ -145,7 +145,8 @@ class VideoLM(nn.Module):
         if self.aligner is None:
             raise ModelError(
                 f"{self.name} has no aligner, so nothing tells it what a question is about: "
-                "use --pooling average, or give the model folder an aligner/ (docs/models.md)"
+                "use --pooling average, or train an aligner/ for its folder with `pplava train` "
+                "(stage align_base, docs/training.md)"
             )
         return cast(DualEncoder, self.aligner)
 
