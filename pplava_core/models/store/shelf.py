@@ -58,8 +58,11 @@ def facts_of(folder: Path) -> FolderFacts | None:
     record = read_record(folder)
     known = known_at(record.repo, record.subfolder) if record else None
     where = f" from {record.repo}" if record else ""
+    description = known.description if known else f"{foreign.model_type} model{where}"
+    if foreign.backbone and foreign.aligner is None and not (folder / "aligner").is_dir():
+        description += "; without an aligner (docs/training.md)"
     return FolderFacts(
-        description=known.description if known else f"a {foreign.model_type} model{where}",
+        description=description,
         licence=record.licence if record else UNVERIFIED,
         backbone=foreign.backbone,
         size_bytes=size_of(folder),
