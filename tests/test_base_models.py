@@ -8,16 +8,22 @@ import shutil
 import numpy as np
 import pytest
 import tiny_checkpoints as tiny
+import torch
 from PIL import Image
 from small_models import write_clip
 
+from pplava_core.evals.running import session_of
+from pplava_core.media import load_clip
 from pplava_core.models import aligner_folder
-from pplava_core.models.checkpoint import describe_model
+from pplava_core.models.checkpoint import describe_model, load_model
+from pplava_core.session import Session
+from pplava_core.types import Sampling
 
 MODELS = {
     "llava-next": ("clip", tiny.write_llava_next),
     "llava-onevision": ("siglip", tiny.write_llava_onevision),
 }
+SIX_FRAMES = Sampling(num_frames=6)
 ASK = ("--json", "--evidence", "--max-new-tokens", "4", "--frames", "8", "--device", "cpu")
 
 
@@ -126,6 +132,28 @@ def test_native_answers_in_a_chat(folders, inputs, run_pplava, monkeypatch):
     model = ("--model", folders["llava-onevision", "bare"], "--pooling", "native")
     run = run_pplava("chat", *inputs["video"], *model, "--max-new-tokens", "3", "--device", "cpu")
     assert run.code == 0, run.stderr
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("kind", ["video", "image", "images"])
+@pytest.mark.parametrize("name", MODELS)
+def test_clips_that_others_read_are_made_ready_alike(name, kind, native, folders, inputs):
+    model = load_model(folders[name, "bare"])
+    opened = Session.open(
+        inputs[kind], model, sampling=SIX_FRAMES if kind == "video" else None, native=native
+    )
+    clip = load_clip(
+        inputs[kind],
+        sampling=SIX_FRAMES if kind == "video" else Sampling(),
+        pixels=model.config.pixels,
+    )
+    session = session_of(clip, model, native=native)
+    torch.testing.assert_close(session.grid.features, opened.grid.features)
+    assert session.source.tile_counts == opened.source.tile_counts
+    assert session.source.picture_sizes == opened.source.picture_sizes
+    assert session.seconds.tolist() == opened.seconds.tolist()
+    shown, same = (one.clip().frames.astype(int) for one in (session, opened))
+    assert abs(shown - same).max() <= 2  # what is shown is resized by Pillow, whoever cut
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from pplava_core.evals.predictions import (
     write_predictions,
 )
 from pplava_core.evals.sharding import Shard
+from pplava_core.media import cut_again
 from pplava_core.session import Generation, PoolingChoice, Session
 from pplava_core.types import Clip
 
@@ -147,9 +148,18 @@ def group_items(items: Sequence[Item], work: Work) -> list[Group]:
     ]
 
 
-def session_of(clip: Clip, model: VideoLM) -> Session:
-    """Encode a clip that was read elsewhere."""
-    return Session(model, model.encode(clip), clip=clip)
+def session_of(clip: Clip, model: VideoLM, *, native: bool = False) -> Session:
+    """Encode a clip that was read elsewhere.
+
+    Pictures that the model wants cut are read again, at their full size.
+
+    Raises:
+        InputError: they cannot be read any more.
+    """
+    preparation = model.parts.preparation(clip.source.kind, native=native)
+    if preparation.cut is None:
+        return Session(model, model.encode(clip), clip=clip, native=native)
+    return Session(model, model.encode(cut_again(clip, preparation.cut)), native=native)
 
 
 def ask(session: Session, prompt: Prompt, work: Work, max_new_tokens: int) -> Prediction:
@@ -215,11 +225,14 @@ class _Asking:
     def _ask_group(
         self, group: Group, clip: Clip | PplavaError, number: int, group_count: int
     ) -> None:
-        session = None if isinstance(clip, PplavaError) else session_of(clip, self._work.model)
+        session = None
         for item in group.items:
             try:
+                if isinstance(clip, PplavaError):
+                    raise clip
                 if session is None:
-                    raise clip  # type: ignore[misc]
+                    native = self._work.pooling.weighting == "native"
+                    session = session_of(clip, self._work.model, native=native)
                 prediction = self._answer(session, item)
             except PplavaError as error:
                 if isinstance(error, UsageError) and self._done == self._errors == 0:
@@ -232,7 +245,7 @@ class _Asking:
 
     def _answer(self, session: Session, item: Item) -> Prediction:
         benchmark, settings = self._work.benchmark, self._work.settings
-        seconds = [float(second) for second in session.grid.seconds]
+        seconds = [float(second) for second in session.seconds]
         prompt = benchmark.prompt(item, settings, seconds)
         answer = ask(session, prompt, self._work, benchmark.max_new_tokens(item, settings))
         return Prediction(id=item.id, text=answer.text, details=answer.details)

@@ -3,7 +3,7 @@
 Light to import: NumPy, PyAV and Pillow are loaded when the first file is read.
 """
 
-from pplava_core.media.clip import check_header, iterate_frames, kind_of, load_clip
+from pplava_core.media.clip import check_header, cut_again, iterate_frames, kind_of, load_clip
 from pplava_core.media.pictures import numbered_frames
 from pplava_core.media.preprocess import resize_picture
 from pplava_core.media.sample import (
@@ -19,6 +19,7 @@ __all__ = [
     "check_header",
     "check_sampling",
     "choose_positions",
+    "cut_again",
     "iterate_frames",
     "kind_of",
     "load_clip",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,6 +153,30 @@ def iterate_frames(
         except FramesMissingError:
             continue
     raise InputError(f"{shown(names[0])}: the file has changed since it was read")
+
+
+def cut_again(clip: Clip, cut: Callable[[np.ndarray], np.ndarray]) -> Clip:
+    """Read the pictures of a clip again in full size, and cut them; see `load_clip`.
+
+    Args:
+        clip: read elsewhere, at one size.
+        cut: makes tiles of a picture.
+
+    Raises:
+        InputError: a file cannot be read any more, or has changed.
+    """
+    import numpy as np
+
+    tiles, sizes, seconds = [], [], []
+    for second, picture in iterate_frames(clip.source):
+        tiles.append(cut(picture))
+        sizes.append((picture.shape[0], picture.shape[1]))
+        seconds += [second] * len(tiles[-1])
+    source = clip.source
+    if source.kind in ("image", "images"):
+        counts = tuple(map(len, tiles))
+        source = replace(source, picture_sizes=tuple(sizes), tile_counts=counts)
+    return Clip(frames=np.concatenate(tiles), seconds=np.array(seconds), source=source)
 
 
 def _kind_of_all(names: Sequence[Path]) -> InputKind:
