@@ -76,6 +76,12 @@ def test_the_cache_holds_every_position_of_every_layer(sizes):
     assert every.cache_bytes == 2 * 32 * 4096 * (18432 + 512 + 128) * 2
 
 
+def test_an_answer_is_never_longer_than_the_context(sizes):
+    endless = Workload(num_frames=32, window=WINDOW, max_new_tokens=10**9)
+    longest = Workload(num_frames=32, window=WINDOW, max_new_tokens=4096)
+    assert needed(sizes, endless) == needed(sizes, longest)
+
+
 def test_fewer_frames_and_larger_windows_need_less(sizes):
     fewer = needed(sizes, Workload(num_frames=8, window=WINDOW))
     larger = needed(sizes, Workload(num_frames=32, window=Window((4, 4, 4))))

@@ -135,6 +135,12 @@ def test_tokenizer_of_another_model(sources, folder):
     refused(folder, names="tokenizer")
 
 
+@pytest.mark.parametrize("place", [".", "aligner_source"])
+def test_a_damaged_tokenizer(place, folder):
+    (folder / place / "tokenizer.json").write_text('{"model": ')
+    refused(folder, names="no usable tokenizer")
+
+
 def test_encoder_of_another_tower(sources, folder, tmp_path):
     shutil.rmtree(folder / "aligner_source")
     wide = tiny.write_clip(tmp_path / "wide", vision_width=tiny.WIDTH + 8)

@@ -266,7 +266,9 @@ def _tokenizer(folder: Path) -> Any:
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise OSError(f"it has none of {', '.join(_VOCABULARIES)}")
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # the library's own parser raises plain ones
         raise ModelError(f"{folder} has no usable tokenizer: {_first(error)}") from error
 
 

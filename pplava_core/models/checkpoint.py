@@ -179,7 +179,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def revision_of(folder: Path, *more: Path) -> str:
-    """Return a short hash of the config and the weights: what cached features depend on.
+    """Return a short hash of config, pixel settings and weights: what cached features depend on.
 
     The weights of large models are hashed once and the digest is remembered as long as the
     file stays as it was.
@@ -191,9 +191,22 @@ def revision_of(folder: Path, *more: Path) -> str:
     from pplava_core.models.tensor_files import weight_files
 
     digest = hashlib.sha256()
-    for path in (folder / CONFIG_NAME, *weight_files(folder), *more):
+    for path in (folder / CONFIG_NAME, *weight_files(folder), *_beside_weights(folder), *more):
         digest.update(bytes.fromhex(content_hash(path, features_directory() / "hashes").digest))
     return digest.hexdigest()[:16]
+
+
+def _beside_weights(folder: Path) -> list[Path]:
+    """Return what else shapes features: settings of pixels, and a tower that lies beside."""
+    if is_own_format(folder):
+        return []
+    from pplava_core.models.aligner_folder import SOURCE_FOLDER
+    from pplava_core.models.backbones import is_original
+
+    found = sorted([*folder.glob("*processor_config.json"), *folder.glob("video_processor/*.json")])
+    values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    tower = folder / SOURCE_FOLDER
+    return [*found, tower] if is_original(values) and tower.is_dir() else found
 
 
 def _check_vocabulary(model: VideoLM, folder: Path) -> None:

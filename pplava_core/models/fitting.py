@@ -110,7 +110,8 @@ class Sizes:
         grid = self.grid(work.num_frames)
         patches = math.prod(grid)
         visual = patches if work.window is None else work.window.fitted(grid).token_count(grid)
-        length = visual + _PROMPT_TOKENS + work.max_new_tokens
+        answer = min(work.max_new_tokens, text.max_position_embeddings)
+        length = visual + _PROMPT_TOKENS + answer
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         cache = int(2 * text.num_hidden_layers * heads * head_width * length * size)
