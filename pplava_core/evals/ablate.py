@@ -47,7 +47,7 @@ class Variant:
     @property
     def folder_name(self) -> str:
         """Name of its sub-folder."""
-        return re.sub(r"[^\w.-]+", "-", f"{self.kind}-{self.name}")
+        return re.sub(r"[^\w.-]+", "-", f"{self.kind}-{self.name}".replace("'", ""))
 
 
 @dataclass(frozen=True, kw_only=True)
