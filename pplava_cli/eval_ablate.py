@@ -96,6 +96,9 @@ def ablate(
     variants = ablation.variants_of(loaded, weightings=names, kernels=windows)
     folder = running.folder or _default_folder(manifest_of(work, items, chosen), variants)
     out.note(f"results go to {folder}")
+    out.note(
+        f"{loaded.name} was trained for the first variant alone; the paper trains one a variant"
+    )
     job = Job(
         work=work,
         items=items,
