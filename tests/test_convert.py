@@ -11,6 +11,7 @@ from golden_files import FOLDER as GOLDEN
 from tiny_checkpoints import write_clip, write_llava_next, write_llava_onevision, write_siglip
 
 from pplava_core.errors import ModelError, UsageError
+from pplava_core.models import fitting
 from pplava_core.models.catalog import find_model
 from pplava_core.models.checkpoint import load_model
 from pplava_core.models.config import read_config
@@ -60,6 +61,42 @@ def test_a_converted_model_answers_as_its_source(sources, tmp_path, name, quanti
     for field in ("backbone", "window", "weighting", "projector_order", "template", "pixels"):
         assert getattr(converted.config, field) == getattr(source.config, field)
     assert torch.allclose(logits_of(converted), logits_of(source), atol=2e-5)
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_what_is_stored_quantised_answers_in_any_number_format(sources, tmp_path, quantize):
+    convert(sources["next"], tmp_path / "small", quantize=quantize)
+    expected = logits_of(load_model(tmp_path / "small"))
+    for dtype in (torch.bfloat16, torch.float16):
+        model = load_model(tmp_path / "small", Placement(dtype=dtype))
+        assert {one.dtype for one in model.parameters() if one.is_floating_point()} == {dtype}
+        logits = logits_of(model)
+        assert logits.dtype == dtype
+        assert (logits.float() - expected).norm() < 0.1 * expected.norm()
+
+
+def test_how_it_is_stored_is_not_changed_and_not_passed_over(sources, tmp_path):
+    small = tmp_path / "small"
+    convert(sources["next"], small, quantize="4bit")
+    sizes, work = fitting.Sizes(small / "base"), fitting.Workload(num_frames=8, window=None)
+    place = {"device": "cpu", "dtype": None, "is_auto": True}
+    for same in (None, "4bit"):
+        placement = fitting.choose_placement(sizes, work, quantize=same, **place)
+        assert "language model in 4 bits" in str(placement)
+        assert quantised_modules(load_model(small, placement))
+    with pytest.raises(UsageError, match="stored in 4bit; leave --quantize 8bit out"):
+        fitting.choose_placement(sizes, work, quantize="8bit", **place)
+    with pytest.raises(UsageError, match="stored in 4bit; leave --quantize 8bit out"):
+        load_model(small, Placement(quantize="8bit"))
+    with pytest.raises(UsageError, match="copy the folder"):
+        convert(small, tmp_path / "again", quantize="8bit")
+    assert not (tmp_path / "again").exists()
+
+
+def test_all_of_its_files_are_its_size(sources, tmp_path):
+    convert(sources["next"], tmp_path / "new")
+    weights = (tmp_path / "new" / "base" / "model.safetensors").stat().st_size
+    assert find_model(str(tmp_path / "new")).size_bytes > weights
 
 
 def quantised_modules(model):

@@ -85,7 +85,7 @@ def _entry(folder: Path, source: str) -> ModelEntry:
         folder=folder,
         description=config.description,
         licence=config.licence,
-        size_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         backbone=config.backbone,
         source=source,
     )

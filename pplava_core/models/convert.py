@@ -37,10 +37,11 @@ def convert(source: Path, target: Path, *, quantize: str | None = None) -> None:
         quantize: ``4bit``, ``8bit``, or None to keep the numbers as they are.
 
     Raises:
-        UsageError: the target is there already, or the source is small and whole.
+        UsageError: the target is there already, or the source is small and whole, or quantised.
         ModelError: the source cannot be loaded.
     """
     from pplava_core.models.aligner_folder import save_aligner
+    from pplava_core.models.quantization import stored_quantization
     from pplava_core.models.transformers_folder import aligner_of, hushed, load_settings
 
     if target.exists():
@@ -48,7 +49,11 @@ def convert(source: Path, target: Path, *, quantize: str | None = None) -> None:
     base = base_of(source)
     if base is None:
         raise UsageError(f"{source} is in this project's format and whole; copy the folder")
-    placement = Placement(dtype=load_settings(base).dtype, quantize=quantize)
+    settings = load_settings(base)
+    stored = stored_quantization(settings)
+    if stored:
+        raise UsageError(f"{source} is stored in {stored} already; copy the folder")
+    placement = Placement(dtype=settings.dtype, quantize=quantize)
     model = load_model(source, placement)
     with replacing_folder(target) as folder:
         with hushed():

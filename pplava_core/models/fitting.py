@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pplava_core.errors import UsageError
 from pplava_core.models.placement import Placement
+from pplava_core.models.quantization import agreed_quantization, stored_quantization
 from pplava_core.models.transformers_folder import is_extra, load_settings
 from pplava_core.window import Size, Window
 
@@ -57,9 +58,7 @@ class Estimate:
         parts = (self.total_bytes, self.weights_bytes, self.cache_bytes, self.activation_bytes)
         scale, unit = (1e9, "GB") if self.total_bytes >= 1e9 else (1e6, "MB")
         total, weights, cache, activations = (f"{part / scale:.1f}" for part in parts)
-        return (
-            f"about {total} {unit} (weights {weights}, cache {cache}, activations {activations})"
-        )
+        return f"about {total} {unit} (weights {weights}, cache {cache}, activations {activations})"
 
 
 class Sizes:
@@ -77,7 +76,7 @@ class Sizes:
         import transformers
 
         self.settings = load_settings(folder)
-        self.stored = _stored_quantization(self.settings)
+        self.stored = stored_quantization(self.settings)
         kind: Any = transformers.AutoModelForImageTextToText
         with torch.device("meta"):
             model = kind.from_config(self.settings)
@@ -160,8 +159,13 @@ def choose_placement(
             float32 where that fits, else bfloat16.
         quantize: ``4bit``, ``8bit`` or None.
         is_auto: whether the device was chosen here, so that more than one GPU may be used.
+
+    Raises:
+        UsageError: the model is stored quantised, and otherwise than is wanted.
     """
     import torch
+
+    quantize = agreed_quantization(sizes.settings, quantize)
 
     def needed(numbers: torch.dtype) -> int:
         return sizes.estimate(work, dtype=numbers, quantize=quantize).total_bytes
@@ -217,7 +221,7 @@ def _what_would_fit(sizes: Sizes, work: Workload, placement: Placement, free: in
     """Return the single changes that would be enough."""
     assert placement.dtype is not None
     tries: list[tuple[str, Workload, str | None]] = []
-    if "4bit" not in (placement.quantize, sizes.stored):
+    if placement.quantize != "4bit" and sizes.stored is None:
         tries.append(("--quantize 4bit", work, "4bit"))
     for count in _FEWER_FRAMES:
         if count < work.num_frames:
@@ -246,15 +250,6 @@ def _extra_parameters(folder: Path) -> int:
             names = tensor_sizes(beside).items()
             return count + sum(size for name, size in names if aligner_folder.is_used(name))
     return count
-
-
-def _stored_quantization(settings: Any) -> str | None:
-    """Tell how a folder's language model was quantised when it was written, if it was."""
-    stored = getattr(settings, "quantization_config", None)
-    if stored is None:
-        return None
-    values = stored if isinstance(stored, dict) else stored.to_dict()
-    return "4bit" if values.get("load_in_4bit") else "8bit"
 
 
 def _side(value: Any) -> int:

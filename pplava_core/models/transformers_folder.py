@@ -15,16 +15,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, UsageError
 from pplava_core.models import aligner_folder, backbones
 from pplava_core.models.aligner_folder import Aligner
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.placement import Placement
+from pplava_core.models.quantization import library_settings, stored_quantization, unify
 from pplava_core.models.tensor_files import read_tensors, tensor_names, weight_files
 from pplava_core.models.weight_index import indexed
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from pplava_core.models.videolm import VideoLM
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _PROJECTOR = "multi_modal_projector."
 _PROJECTOR_OWN = ("linear_1.", "linear_2.", "layer_norm.", "logit_bias")
 "Parts of a released projector that are not the aligner's."
-_PACKED_BLOCK = (32, 64)
-"bitsandbytes packs 4-bit weights for a CPU in blocks of so many rows and columns."
 _UNREAD = ("vision_tower.post_layernorm.", "vision_tower.head.", "logit_bias")
 "What some checkpoints carry along and nothing here reads: a softmax does not see a bias."
 
@@ -79,6 +77,7 @@ def load_transformers_model(
     Raises:
         ModelError: a file is missing or damaged, or a tensor is missing, unknown or of
             another shape.
+        UsageError: the language model is stored quantised, and otherwise than is wanted.
     """
     import torch
 
@@ -158,17 +157,21 @@ def _load_llm(
                 dtype=dtype,
                 device_map=placement.device,
                 attn_implementation=placement.attention,
-                quantization_config=_quantization(placement, dtype, settings),
+                quantization_config=library_settings(placement, dtype, settings),
                 key_mapping=key_mapping,
                 local_files_only=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # which ones they are is told below
                 output_loading_info=True,
             )
+    except UsageError:
+        raise
     except Exception as error:  # shapes, damaged files, settings: each a class of its own
         if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
             raise
         raise ModelError(f"{folder} cannot be loaded: {_line(error)}") from error
+    if stored_quantization(settings):
+        unify(llm, dtype)
     if info["mismatched_keys"]:
         name, found, wanted = sorted(info["mismatched_keys"])[0]
         raise ModelError(
@@ -209,46 +212,6 @@ def hushed() -> Iterator[None]:
         theirs.set_verbosity(verbosity)
         if bars:
             theirs.enable_progress_bar()
-
-
-def _quantization(placement: Placement, dtype: torch.dtype, settings: Any) -> Any:
-    """Return how transformers is to quantise the language model, and only that."""
-    if placement.quantize is None:
-        return None
-    import transformers
-
-    settings_of_library: Any = transformers.BitsAndBytesConfig
-    spared = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-    if placement.quantize == "8bit":
-        return settings_of_library(load_in_8bit=True, llm_int8_skip_modules=spared)
-    if placement.device == "cpu":
-        spared += _unpackable(settings.text_config)
-    return settings_of_library(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=spared,
-    )
-
-
-def _unpackable(text: Any) -> list[str]:
-    """Name the layers that bitsandbytes cannot pack for a CPU; models of real sizes have none."""
-    hidden, inner = text.hidden_size, text.intermediate_size
-    width = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
-    queries = width * text.num_attention_heads
-    keys = width * (getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
-    shapes = {
-        "q_proj": (queries, hidden),
-        "k_proj": (keys, hidden),
-        "v_proj": (keys, hidden),
-        "o_proj": (hidden, queries),
-        "gate_proj": (inner, hidden),
-        "up_proj": (inner, hidden),
-        "down_proj": (hidden, inner),
-    }
-    rows, columns = _PACKED_BLOCK
-    return [name for name, (out, into) in shapes.items() if out % rows or into % columns]
 
 
 def is_extra(name: str) -> bool:
