@@ -6,10 +6,12 @@ import csv
 import json
 
 import pytest
-from eval_datasets import BUILDERS, make_mvbench
+from eval_datasets import BUILDERS, make_mvbench, make_videomme
 
+from pplava_cli.eval_run import standing_shown
 from pplava_core.evals.predictions import read_predictions
 from pplava_core.evals.registry import BENCHMARKS, find_benchmark
+from pplava_core.evals.running import Standing
 
 QUICK = ("--frames", 2, "--max-new-tokens", 3, "--workers", 0, "--device", "cpu")
 
@@ -139,6 +141,22 @@ def test_a_rehearsal_shows_prompts_and_asks_nothing(evaluate, tmp_path):
     assert records[0]["answer_prefix"] == "Best option:("
 
 
+@pytest.mark.parametrize("protocol", ["official", "lmms"])
+def test_a_rehearsal_shows_also_what_has_no_video_or_no_subtitles(run_pplava, tmp_path, protocol):
+    data = make_videomme(tmp_path / "data")
+    (data / "data" / "clip_one.mp4").unlink()
+    more = ("--dry-run", "--subtitles", "--protocol", protocol, *QUICK)
+    run = run_pplava("eval", "videomme", "--data", data, *more)
+    assert run.code == 0, run.stderr
+    assert run.stdout.count("cannot be asked: clip_one: the data folder has no such video") == 3
+    assert run.stdout.count("a. red") == 1
+    make_videomme(data)
+    (data / "subtitle" / "clip_one.srt").write_bytes(b"\xff\xfe\xff")
+    run = run_pplava("eval", "videomme", "--data", data, *more)
+    assert run.code == 0, run.stderr
+    assert run.stdout.count("cannot be asked: ") == 3
+
+
 def test_without_a_folder_results_go_into_the_cache(run_pplava, datasets, own_directories):
     arguments = ("eval", "nextqa", "--data", datasets["nextqa"], *QUICK, "--limit", 2)
     run = run_pplava(*arguments)
@@ -150,11 +168,24 @@ def test_without_a_folder_results_go_into_the_cache(run_pplava, datasets, own_di
     assert len(list(folder.parent.iterdir())) == 1
 
 
+def test_progress_tells_questions_videos_points_and_errors():
+    told = []
+    show = standing_shown(lambda *what: told.append(what))
+    standing = {"question_total": 12, "videos": 2, "video_total": 4}
+    show(Standing(questions=5, **standing, errors=0, right=0.0, judged=0))
+    show(Standing(questions=6, **standing, errors=1, right=3.0, judged=4))
+    assert told == [
+        (5, 12, " questions, 2/4 videos"),
+        (6, 12, " questions, 2/4 videos, 75.0% right, 1 errors"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("--data", "absent"), 2, "pplava eval fetch mvbench"),
         (("--data", ".", "--split", "train"), 2, "MVBench has test"),
+        (("--data", ".", "--subtitles"), 2, "--subtitles: MVBench has none"),
         (("--data", "."), 3, "action_sequence.json"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 from eval_fakes import Noise, without_times, write_noise
 from small_models import small_model, write_clip
 
+from pplava_core.errors import OutputError
 from pplava_core.evals.base import Settings
 from pplava_core.evals.predictions import FILE_NAME, read_predictions
 from pplava_core.evals.running import Work, answer_items
@@ -70,6 +72,37 @@ def test_killed_runs_go_on_to_the_same_answers(tmp_path):
     found = run_to_end(data, folder, model)
     assert without_times(found) == without_times(whole)
     assert list(found) == list(read_predictions(folder / FILE_NAME))
+
+
+def run_on_a_full_disk(data, folder, model, report):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+    try:
+        run_to_end(data, folder, model)
+    except OutputError as error:
+        report.send(str(error))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_disk_that_takes_no_more_loses_nothing(tmp_path):
+    torch.set_num_threads(1)
+    data, model = write_noise(tmp_path / "data"), small_model()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=run_on_a_full_disk, args=(data, folder, model, theirs))
+    process.start()
+    line = ours.recv()
+    process.join()
+    assert "cannot be written" in line
+    assert "\n" not in line
+    kept = read_predictions(folder / FILE_NAME)
+    assert 1 < len(kept) < 12
+    assert (folder / FILE_NAME).read_bytes().endswith(b"\n")
+    found = run_to_end(data, folder, model)
+    assert {name: found[name] for name in kept} == kept
+    (tmp_path / "whole").mkdir()
+    assert without_times(found) == without_times(run_to_end(data, tmp_path / "whole", model))
 
 
 READING = """
