@@ -201,21 +201,18 @@ def test_instructions_go_after_the_turns_and_the_question_never(session, monkeyp
 
 
 def test_a_question_that_fits_alone_is_whole(session, monkeypatch):
-    model, most = session.model, None
-    for count in range(1, 300):
-        question = "why? " * count
-        try:
-            ids, _ = ids_asked_with(
-                session, monkeypatch, Ask(question=question, system="s " * 600, history=turns(9))
-            )
-        except UsageError:
-            most = count
-            break
-        assert ids == model.prompt_ids(question, system="")
-    assert most is not None
+    model = session.model
     room = model.context_length - session.token_count(PoolingChoice()) + 1 - 4
-    assert len(model.prompt_ids("why? " * (most - 1), system="")) <= room
-    assert len(model.prompt_ids("why? " * most, system="")) > room
+    lengths = {n: len(model.prompt_ids("why? " * n, system="")) for n in range(1, 300)}
+    most = max(n for n, length in lengths.items() if length <= room)
+    assert 1 < most < 299
+    said = {"system": "s " * 600, "history": turns(9)}
+    for count in (1, most // 2, most - 1, most):
+        question = "why? " * count
+        ids, _ = ids_asked_with(session, monkeypatch, Ask(question=question, **said))
+        assert ids == model.prompt_ids(question, system="")
+    with pytest.raises(UsageError):
+        ids_asked_with(session, monkeypatch, Ask(question="why? " * (most + 1), **said))
 
 
 def test_a_film_of_another_length_answers_together_too(tmp_path):
