@@ -158,7 +158,7 @@ def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Ite
     """Read a benchmark's questions after a look at what was asked for.
 
     Raises:
-        UsageError: the benchmark has no such split.
+        UsageError: the benchmark has no such split, or no subtitles.
         InputError: the folder is missing, or not the benchmark's.
     """
     splits = benchmark.info.splits
@@ -166,6 +166,8 @@ def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Ite
         raise UsageError(
             f"--split {settings.split}: {benchmark.info.title} has {', '.join(splits)}"
         )
+    if settings.subtitles and not benchmark.info.has_subtitles:
+        raise UsageError(f"--subtitles: {benchmark.info.title} has none; leave it out")
     if not data.is_dir():
         raise UsageError(
             f"--data {data} is no folder: `pplava eval fetch {benchmark.info.name}` gets the data"
@@ -180,7 +182,8 @@ def rehearse_items(items: Sequence[Item], work: Work, out: Output) -> None:
     for one in rehearse(items, work):
         if out.json:
             record = {"id": one.item.id, **dataclasses.asdict(one.prompt), "whole": one.text}
-            out.record({"schema": SCHEMA, "type": "eval_prompt", **record, "frames": one.frames})
+            record |= {"frames": one.frames, "error": one.error}
+            out.record({"schema": SCHEMA, "type": "eval_prompt", **record})
             continue
         out.line(f"── {printable(one.item.id)}, {printable(one.item.video_id)}")
         out.line(
@@ -188,7 +191,7 @@ def rehearse_items(items: Sequence[Item], work: Work, out: Output) -> None:
             f"answer: at most {one.max_new_tokens} tokens"
         )
         if one.error is not None:
-            out.line(f"no video: {one.error}")
+            out.line(f"cannot be asked: {one.error}")
         out.line(f"aligned with: {one.prompt.guide!r}")
         out.line(one.text)
         out.line()

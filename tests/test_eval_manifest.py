@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from eval_datasets import BUILDERS
 from eval_fakes import Noise, write_noise
 from small_models import small_model
 
@@ -14,6 +16,7 @@ from pplava_core.errors import InputError, OutputError, UsageError
 from pplava_core.evals.base import Item, Settings
 from pplava_core.evals.job import default_folder, manifest_of
 from pplava_core.evals.manifest import claim_folder, differences, items_hash, read_manifest
+from pplava_core.evals.registry import find_benchmark
 from pplava_core.evals.running import Work
 from pplava_core.evals.selection import Selection, select
 from pplava_core.session import PoolingChoice
@@ -88,9 +91,23 @@ def test_the_data_hash_knows_every_word_but_not_where_videos_lie(data, tmp_path)
     items = Noise().items(data, Settings())
     moved = [dataclasses.replace(item, video=tmp_path / item.video_id) for item in items]
     assert items_hash(moved) == items_hash(items)
+    spoken = [dataclasses.replace(item, subtitles=data / "a.srt") for item in items]
+    assert items_hash(spoken) != items_hash(items)
+    also_moved = [dataclasses.replace(item, subtitles=tmp_path / "a.srt") for item in items]
+    assert items_hash(also_moved) == items_hash(spoken)
     changed = [dataclasses.replace(items[0], answer=1 - items[0].answer), *items[1:]]
     assert items_hash(changed) != items_hash(items)
     assert items_hash(items[::-1]) != items_hash(items)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_data_folder_may_be_moved_and_named_otherwise(name, tmp_path, monkeypatch):
+    folder = BUILDERS[name](tmp_path / "here" / "data")
+    benchmark = find_benchmark(name)
+    before = items_hash(benchmark.items(folder, Settings()))
+    folder.parent.rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    assert items_hash(benchmark.items(Path("data"), Settings())) == before
 
 
 def test_a_folder_of_other_things_is_left_alone(data, model, tmp_path):

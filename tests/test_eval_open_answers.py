@@ -97,6 +97,9 @@ def test_a_mapping_that_is_none(tmp_path):
     (folder / "youtube_mapping.txt").write_text("one two\nthree\n")
     with pytest.raises(InputError, match="line 2"):
         MSVDQA().items(folder, OFFICIAL)
+    (folder / "youtube_mapping.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        MSVDQA().items(folder, OFFICIAL)
 
 
 def test_msrvtt_films_are_called_by_number(tmp_path):

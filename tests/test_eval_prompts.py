@@ -49,7 +49,7 @@ DECORATION = item(
     "Which kind of decoration?",
     ["A. Apples.", "B. Candles.", "C. Berries.", "D. The three kinds are of the same number."],
     groups={"duration": "short"},
-    details={"subtitles": None, "video_number": "1"},
+    details={"video_number": "1"},
 )
 
 
@@ -126,7 +126,7 @@ def test_prompts_need_no_times_of_frames(folders):
 def test_a_film_without_subtitles_is_asked_about_without_them(folders):
     benchmark = find_benchmark("videomme")
     items = benchmark.items(folders["videomme"], Settings())
-    third = next(one for one in items if one.details["subtitles"] is None)
+    third = next(one for one in items if one.subtitles is None)
     plain = benchmark.prompt(third, Settings())
     assert benchmark.prompt(third, Settings(subtitles=True)) == plain
     lmms = benchmark.prompt(third, Settings(subtitles=True, protocol="lmms")).query

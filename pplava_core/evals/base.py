@@ -44,6 +44,7 @@ class BenchmarkInfo:
     "The first is the default."
     judged: bool = False
     "Whether a language model has to read the answers."
+    has_subtitles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class Item:
     "Axis of the report to value, such as `duration` to `short`."
     start_seconds: float | None = None
     stop_seconds: float | None = None
+    subtitles: Path | None = None
+    "A file of them, perhaps inside a zip; whether it is there shows when it is read."
     details: Mapping[str, Any] = field(default_factory=dict)
     "What else the benchmark's own rules read; JSON values."
 

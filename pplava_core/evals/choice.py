@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark, Extracted, Item, Prediction, Report, Settings, Table
-from pplava_core.evals.tables import share_row, tables_by_axis
+from pplava_core.evals.tables import count_answers, share_row, tables_by_axis
 
 DEFAULT_NUM_FRAMES = 32
 "PPLLaVA's evaluation."
@@ -110,7 +110,9 @@ class ChoiceBenchmark(Benchmark):
             low=low,
             high=high,
             tables=tables,
-            counts=self._counts(items, predictions, settings),
+            counts=count_answers(
+                items, predictions, lambda item, one: self.read(item, one, settings)
+            ),
             notes=tuple(self.notes(items, predictions, settings)),
         )
 
@@ -136,26 +138,6 @@ class ChoiceBenchmark(Benchmark):
                 continue
             points[item.id] = self.points(item, prediction, settings) or 0.0
         return points
-
-    def _counts(
-        self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
-    ) -> dict[str, int]:
-        counts = dict.fromkeys(
-            ("total", "answered", "unextracted", "degenerate", "random", "errors", "missing"), 0
-        )
-        for item in items:
-            prediction = predictions.get(item.id)
-            counts["total"] += 1
-            if prediction is None:
-                counts["missing"] += 1
-            elif prediction.error is not None:
-                counts["errors"] += 1
-            else:
-                counts["answered"] += 1
-                how = self.read(item, prediction, settings).how
-                if how != "read":
-                    counts[how] += 1
-        return counts
 
 
 def chosen(index: int | None) -> Extracted:

@@ -53,17 +53,27 @@ def read_json(path: Path) -> Any:
         InputError: it cannot be read, is not UTF-8 or is no JSON; the line is named.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the name") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); get it anew") from error
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}: not JSON ({error.msg}); the file is cut off or damaged"
         ) from error
     except RecursionError as error:
         raise InputError(f"{path} is nested too deeply to be a table; get it anew") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the name") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); get it anew") from error
 
 
 def checked(rows: Rows, path: Path, columns: Mapping[str, type | tuple[type, ...]]) -> Rows:

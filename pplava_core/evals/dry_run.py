@@ -7,9 +7,9 @@ and nothing is generated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pplava_core.errors import PplavaError
+from pplava_core.errors import InputError, PplavaError
 from pplava_core.evals.base import Item, Prompt
 from pplava_core.evals.clips import ClipReading, read_clips
 from pplava_core.evals.running import Work, group_items
@@ -29,7 +29,7 @@ class Rehearsed:
     frames: int
     max_new_tokens: int
     error: str | None
-    "Why the video cannot be shown; subtitles are then missing too."
+    "Why the question cannot be asked so; subtitles that cannot be had are left out."
 
 
 def rehearse(items: Sequence[Item], work: Work) -> Iterator[Rehearsed]:
@@ -47,15 +47,24 @@ def rehearse(items: Sequence[Item], work: Work) -> Iterator[Rehearsed]:
         failed = isinstance(clip, PplavaError)
         seconds = () if isinstance(clip, PplavaError) else tuple(map(float, clip.seconds))
         for item in group.items:
-            prompt = work.benchmark.prompt(item, work.settings, seconds)
+            prompt, error = _worded(item, work, seconds)
             yield Rehearsed(
                 item=item,
                 prompt=prompt,
                 text=_whole(prompt, work),
                 frames=len(seconds),
                 max_new_tokens=work.benchmark.max_new_tokens(item, work.settings),
-                error=str(clip) if failed else None,
+                error=str(clip) if failed else error,
             )
+
+
+def _worded(item: Item, work: Work, seconds: Sequence[float]) -> tuple[Prompt, str | None]:
+    """Word an item, without its subtitles where they cannot be had; say why not."""
+    try:
+        return work.benchmark.prompt(item, work.settings, seconds), None
+    except InputError as error:
+        bare = replace(work.settings, subtitles=False)
+        return work.benchmark.prompt(item, bare, seconds), str(error)
 
 
 def _whole(prompt: Prompt, work: Work) -> str:

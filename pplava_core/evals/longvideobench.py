@@ -51,6 +51,7 @@ class LongVideoBench(ChoiceBenchmark):
         hub_id="longvideobench/LongVideoBench",
         metric="accuracy, by duration and category of question",
         splits=("val", "test"),
+        has_subtitles=True,
     )
     axes = ("duration_group", "question_category", "level")
     orders: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -86,8 +87,8 @@ class LongVideoBench(ChoiceBenchmark):
         Raises:
             InputError: there is none; whether it may still be packed is said.
         """
-        if item.video is None:
-            _refuse_packed(Path(item.details["subtitles"]).parent.parent, "videos")
+        if item.video is None and item.subtitles is not None:
+            _refuse_packed(item.subtitles.parent.parent, "videos")
         return super().paths(item, settings)
 
     def num_frames(self, item: Item, settings: Settings) -> int:
@@ -164,7 +165,9 @@ class LongVideoBench(ChoiceBenchmark):
 
     def _lines(self, item: Item, settings: Settings, seconds: Sequence[float]) -> list[str]:
         """Return the subtitles that the loader puts between the frames, in its order."""
-        path = Path(item.details["subtitles"])
+        path = item.subtitles
+        if path is None:
+            return []
         if not path.parent.is_dir():
             _refuse_packed(path.parent.parent, "subtitles")
         duration = item.details["duration_seconds"]
@@ -193,8 +196,8 @@ def _item(row: Mapping[str, Any], number: int, path: Path, videos: Finder, label
         options=options,
         answer=answer,
         groups={axis: str(row[axis]) for axis in LongVideoBench.axes if axis in row},
+        subtitles=path.parent / "subtitles" / row["subtitle_path"],
         details={
-            "subtitles": str(path.parent / "subtitles" / row["subtitle_path"]),
             "subtitles_offset_seconds": row["starting_timestamp_for_subtitles"],
             "duration_seconds": row["duration"],
         },

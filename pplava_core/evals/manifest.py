@@ -84,10 +84,14 @@ def make_manifest(
 
 
 def items_hash(items: Sequence[Item]) -> str:
-    """Return the SHA-256 of what is asked, in order; videos count by name."""
+    """Return the SHA-256 of what is asked, in order.
+
+    Videos and subtitles count by name, so that a data folder may be moved.
+    """
     digest = hashlib.sha256()
     for item in items:
         values = dataclasses.asdict(dataclasses.replace(item, video=None))
+        values["subtitles"] = item.subtitles and item.subtitles.name
         digest.update(json.dumps(values, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()
 

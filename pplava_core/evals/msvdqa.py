@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pplava_core.errors import InputError
 from pplava_core.evals.base import BenchmarkInfo, Settings
-from pplava_core.evals.data_folder import find_file
+from pplava_core.evals.data_folder import find_file, read_text
 from pplava_core.evals.open_answers import OpenAnswers
 from pplava_core.evals.open_tables import OpenRow
 
@@ -40,7 +40,7 @@ class MSVDQA(OpenAnswers):
             path = find_file(data, [MAPPING_NAME, f"*/{MAPPING_NAME}"], what="mapping")
         except InputError:
             return {}
-        pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        pairs = [line.split() for line in read_text(path).splitlines()]
         for number, pair in enumerate(pairs, 1):
             if len(pair) not in (0, 2):
                 raise InputError(f"{path}, line {number}: expected a film's name and its number")

@@ -17,7 +17,7 @@ from pplava_core.evals.base import Extracted, Item, Prediction, Prompt, Report, 
 from pplava_core.evals.judge_replies import MATCH
 from pplava_core.evals.judged_scores import counted_verdict
 from pplava_core.evals.judging import JudgedBenchmark, JudgeRequest
-from pplava_core.evals.open_scores import has_a_say, open_report
+from pplava_core.evals.open_scores import has_a_say, open_report, words_of
 from pplava_core.evals.open_tables import OpenRow, find_table, read_table
 from pplava_core.evals.videos import Finder
 
@@ -100,8 +100,7 @@ class OpenAnswers(JudgedBenchmark):
 
     def extract(self, item: Item, text: str, settings: Settings) -> Extracted:
         """Take all words as they stand."""
-        words = text.strip()
-        return Extracted(value=words, how="read" if words else "unextracted")
+        return words_of(text)
 
     def judge_requests(
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pplava_core.evals.base import Item, Prediction, Report, Row, Settings, Table
+from pplava_core.evals.base import Extracted, Item, Prediction, Report, Row, Settings, Table
 from pplava_core.evals.judge_replies import MATCH, Verdict
 from pplava_core.evals.judged_scores import count_verdicts, counted_verdict, judge_notes
-from pplava_core.evals.tables import mean_row, share_row
+from pplava_core.evals.tables import count_answers, mean_row, share_row
 
 TYPE_AXIS = "type"
 ALL = "all"
@@ -66,28 +66,22 @@ def open_report(
         low=None if row is None else row.low,
         high=None if row is None else row.high,
         tables=tuple(tables),
-        counts=answer_counts([one for _, one in answers])
+        counts=count_answers(items, predictions, lambda _, one: words_of(one.text))
         | counts
         | {"neither": sum(verdict.pred == "neither" for _, verdict in verdicts)},
         notes=(*judge_notes(predictions.values(), counts, settings), *notes),
     )
 
 
+def words_of(text: str) -> Extracted:
+    """Take all words of a free answer as they stand."""
+    words = text.strip()
+    return Extracted(value=words, how="read" if words else "unextracted")
+
+
 def has_a_say(verdict: Verdict, settings: Settings) -> bool:
     """Tell whether a verdict has a place in the denominator of the accuracy."""
     return verdict.pred != "neither" or settings.strict or settings.protocol == "lmms"
-
-
-def answer_counts(answers: Sequence[Prediction | None]) -> dict[str, int]:
-    """Count questions, answers, empty answers and errors."""
-    there = [one for one in answers if one is not None]
-    texts = [one.text.strip() for one in there if one.error is None]
-    return {
-        "total": len(answers),
-        "answered": len(texts),
-        "unextracted": texts.count(""),
-        "errors": len(there) - len(texts),
-    }
 
 
 def _rows(

@@ -21,7 +21,7 @@ from pplava_core.evals.base import (
     Report,
     Settings,
 )
-from pplava_core.evals.tables import share_row, tables_by_axis
+from pplava_core.evals.tables import count_answers, share_row, tables_by_axis
 from pplava_core.shapes.dataset import read_dataset
 
 _MAX_NEW_TOKENS = 160
@@ -87,25 +87,20 @@ class Shapes(Benchmark):
     ) -> Report:
         """Score every item; one without an answer is wrong."""
         nothing = Prediction(id="")
-        points, hows = {}, Counter[str]()
-        for item in items:
-            prediction = predictions.get(item.id, nothing)
-            points[item.id] = self.points(item, prediction, settings) or 0.0
-            hows[self.extract(item, prediction.text, settings).how] += 1
+        points = {
+            item.id: self.points(item, predictions.get(item.id, nothing), settings) or 0.0
+            for item in items
+        }
         row = share_row("all", sum(points.values()), len(items))
-        errors = sum(one.error is not None for one in predictions.values())
         return Report(
             headline="accuracy",
             value=row.value,
             low=row.low,
             high=row.high,
             tables=tables_by_axis(items, points, ("question type", "files")),
-            counts={
-                "total": len(items),
-                "answered": sum(one.error is None for one in predictions.values()),
-                "unextracted": hows["unextracted"] - errors,
-                "errors": errors,
-            },
+            counts=count_answers(
+                items, predictions, lambda item, one: self.extract(item, one.text, settings)
+            ),
             notes=(f"The best constant answer to each type gets {_constant(items):.1%}.",),
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pplava_core.errors import InputError
-from pplava_core.evals.data_folder import read_json
+from pplava_core.evals.data_folder import read_json, read_text
 
 _SPAN = re.compile(r"(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)")
 _TAG = re.compile(r"<[^>]*>")
@@ -41,14 +41,7 @@ def read_srt(path: Path) -> list[Cue]:
     Raises:
         InputError: the file cannot be read, or a block has no times; it is named.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the name") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: subtitles are not UTF-8 (byte {error.start}); get it anew"
-        ) from error
+    text = read_text(path)
     cues: dict[tuple[float, float], str] = {}
     for number, block in enumerate(re.split(r"\n{2,}", text.strip("\n")), 1):
         lines = block.split("\n")

@@ -7,11 +7,44 @@ it is handed the worth of each item's answer and the axes to sum up along.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from pplava_core.evals.base import Item, Row, Table
+from pplava_core.evals.base import Extracted, Item, Prediction, Row, Table
 
 _NORMAL_95 = 1.959964
+
+
+def count_answers(
+    items: Sequence[Item],
+    predictions: Mapping[str, Prediction],
+    read: Callable[[Item, Prediction], Extracted],
+) -> dict[str, int]:
+    """Count what became of every question: the counts that each report begins with.
+
+    Args:
+        items: all questions.
+        predictions: by item; those of other items are passed over.
+        read: reads the answer out of a prediction without an error.
+
+    Returns:
+        `total`, `answered`, and of those answered `unextracted`, `degenerate` and `random`;
+        `errors`, and `missing`, which nobody asked.
+    """
+    names = ("total", "answered", "unextracted", "degenerate", "random", "errors", "missing")
+    counts = dict.fromkeys(names, 0)
+    counts["total"] = len(items)
+    for item in items:
+        prediction = predictions.get(item.id)
+        if prediction is None:
+            counts["missing"] += 1
+        elif prediction.error is not None:
+            counts["errors"] += 1
+        else:
+            counts["answered"] += 1
+            how = read(item, prediction).how
+            if how != "read":
+                counts[how] += 1
+    return counts
 
 
 def wilson_interval(hits: float, count: int) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from pplava_core.evals.base import Item, Prediction, Report, Row, Settings, Table
 from pplava_core.evals.judged_scores import count_verdicts, counted_verdict, judge_notes
-from pplava_core.evals.open_scores import answer_counts
-from pplava_core.evals.tables import mean_row
+from pplava_core.evals.open_scores import words_of
+from pplava_core.evals.tables import count_answers, mean_row
 
 MOST = 5
 "The best score."
@@ -99,7 +99,7 @@ def vcg_report(
         high=None if whole is None else whole.high,
         unit="score",
         tables=(Table(name="score", rows=(*rows, *([whole] if whole else []))),) if judged else (),
-        counts=answer_counts([predictions.get(one.id) for one in items]) | counts,
+        counts=count_answers(items, predictions, lambda _, one: words_of(one.text)) | counts,
         notes=notes,
     )
 

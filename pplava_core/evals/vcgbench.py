@@ -24,6 +24,7 @@ from pplava_core.evals.base import (
 from pplava_core.evals.judged_scores import counted_verdict
 from pplava_core.evals.judging import JudgedBenchmark, JudgeRequest
 from pplava_core.evals.open_answers import NUM_FRAMES
+from pplava_core.evals.open_scores import words_of
 from pplava_core.evals.vcg_scores import ASPECTS_OF_SET, MOST, units_of, vcg_report
 from pplava_core.evals.vcg_tables import SETS, find_set, read_set
 from pplava_core.evals.videos import Finder
@@ -82,8 +83,7 @@ class VCGBench(JudgedBenchmark):
 
     def extract(self, item: Item, text: str, settings: Settings) -> Extracted:
         """Take all words as they stand."""
-        words = text.strip()
-        return Extracted(value=words, how="read" if words else "unextracted")
+        return words_of(text)
 
     def judge_requests(
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings

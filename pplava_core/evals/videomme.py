@@ -87,6 +87,7 @@ class VideoMME(ChoiceBenchmark):
         hub_id="lmms-lab/Video-MME",
         metric="accuracy, without and with subtitles",
         splits=("test",),
+        has_subtitles=True,
     )
     axes = ("duration", "domain", "sub_category", "task_type")
     orders: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -213,9 +214,9 @@ class VideoMME(ChoiceBenchmark):
 
         from pplava_core.media import sample_indices
 
-        if item.details["subtitles"] is None:
+        if item.subtitles is None:
             return None
-        cues = read_srt(unpacked(Path(item.details["subtitles"])))
+        cues = read_srt(unpacked(item.subtitles))
         if settings.protocol == "official" and len(seconds):
             return spoken_at(cues, seconds)
         frame_count, fps = _film_facts(self.paths(item, settings)[0])
@@ -239,7 +240,6 @@ def _item(
     if row["duration"] not in DURATIONS:
         raise bad_value(path, number, "duration", row["duration"], "short, medium or long")
     name = row["videoID"]
-    found = subtitles.find(f"subtitle/{name}.srt", f"{name}.srt")
     return Item(
         id=row["question_id"],
         video=videos.find(f"data/{name}.mp4", f"{name}.mp4"),
@@ -248,7 +248,8 @@ def _item(
         options=options,
         answer=_LETTERS.index(row["answer"]),
         groups={axis: row[axis] for axis in VideoMME.axes},
-        details={"video_number": row["video_id"], "subtitles": str(found) if found else None},
+        subtitles=subtitles.find(f"subtitle/{name}.srt", f"{name}.srt"),
+        details={"video_number": row["video_id"]},
     )
 
 

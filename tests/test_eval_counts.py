@@ -1,0 +1,47 @@
+"""What every report begins with: how many questions there are, and what became of each."""
+
+from __future__ import annotations
+
+import pytest
+from eval_datasets import BUILDERS
+from eval_judged_datasets import BUILDERS as JUDGED_BUILDERS
+
+from pplava_core.evals.base import Item, Prediction, Settings
+from pplava_core.evals.registry import BENCHMARKS, find_benchmark
+
+MAKERS = BUILDERS | JUDGED_BUILDERS
+
+
+def questions_of(name, folder):
+    if name in MAKERS:
+        return find_benchmark(name).items(MAKERS[name](folder), Settings())
+    groups = {"question type": "colour", "files": "seen"}
+    return [
+        Item(id=str(n), video=None, video_id="a", question="?", answer="red", groups=groups)
+        for n in range(8)
+    ]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_counts_alike(name, tmp_path):
+    benchmark = find_benchmark(name)
+    items = questions_of(name, tmp_path)
+    names = [item.id for item in items]
+    predictions = {
+        names[0]: Prediction(id=names[0], text="C. red"),
+        names[1]: Prediction(id=names[1], error="its film is damaged"),
+        names[2]: Prediction(id=names[2], text=""),
+        "of another run": Prediction(id="of another run", text="B"),
+    }
+    report = benchmark.report(items, predictions, Settings())
+    counts = report.counts
+    assert list(counts)[:7] == [
+        *("total", "answered", "unextracted", "degenerate", "random", "errors", "missing")
+    ]
+    assert (counts["total"], counts["answered"], counts["errors"]) == (len(items), 2, 1)
+    assert counts["missing"] == len(items) - 3
+    said_nothing = ("unextracted", "degenerate", "random")
+    assert [counts[kind] for kind in said_nothing] == {
+        "mvbench": [0, 1, 0],
+        "longvideobench": [0, 0, 1],
+    }.get(name, [1, 0, 0])
