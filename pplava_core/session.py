@@ -200,7 +200,11 @@ class Session:
         A picture that the model cuts into tiles is shown by the tile that has all of it: the
         weights of these tiles are scaled to sum to 1.
         """
-        weights, whole = self._weights(text), self._whole_pictures
+        return self._shown(self._weights(text), text)
+
+    def _shown(self, weights: Tensor, text: str) -> Relevance:
+        """Return the relevance of whole pictures from that of all tiles."""
+        whole = self._whole_pictures
         if len(whole) < len(weights):
             weights = weights[whole] / weights[whole].sum()
         return Relevance(weights=weights, seconds=self.seconds, text=text)
@@ -388,9 +392,9 @@ class Session:
             raise UsageError("the question is empty: ask something")
         model = self.model
         window, weighting = self.window_for(choice), choice.weighting or model.config.weighting
-        weights = None
+        weights, guide = None, asked.guide or asked.question
         if model.aligner is not None or weighting not in UNGUIDED:
-            weights = self._weights(asked.guide or asked.question)
+            weights = self._weights(guide)
         visual = model.visual_tokens(
             self.grid.features[None],
             None if weights is None else weights[None].to(self.grid.features.device),
@@ -407,7 +411,7 @@ class Session:
         return Prompt(
             question=asked.question,
             embeddings=embeddings,
-            evidence=() if weights is None else self.evidence(self.relevance(asked.question)),
+            evidence=() if weights is None else self.evidence(self._shown(weights, guide)),
             patch_count=math.prod(self.grid_size),
             token_count=visual.tokens.shape[1],
             window=window,

@@ -161,6 +161,27 @@ def test_statistics_lie_where_transformers_puts_them_now(folder):
     refused(folder, names="image_std")
 
 
+@pytest.mark.parametrize("key", ["image_mean", "image_std"])
+@pytest.mark.parametrize("value", ["x", [0.5], [0.5, 0.5, "x"], None, [0.5, 0.5, float("nan")]])
+def test_statistics_that_are_none(value, key, folder):
+    path = folder / "preprocessor_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**values, key: value}), encoding="utf-8")
+    assert "not a number for each colour" in refused(folder, names=key)
+
+
+@pytest.mark.parametrize("layer", [-99, 99, [-2, -5]])
+def test_features_of_no_layer(layer, folder):
+    tiny.change_config(folder, vision_feature_layer=layer)
+    refused(folder, names="features from layer")
+
+
+@pytest.mark.parametrize("temperature", [0, -1, "warm"])
+def test_a_temperature_that_is_none(temperature, folder):
+    tiny.change_config(folder, pooling_temp=temperature)
+    refused(folder, names="temperature")
+
+
 class Harm:
     """Unpickled, it would write a file."""
 

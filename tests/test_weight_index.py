@@ -106,6 +106,13 @@ def test_a_pickle_with_code_is_refused_and_does_nothing(folder, tmp_path):
     assert not (tmp_path / "harmed").exists()
 
 
+@pytest.mark.parametrize("content", [[1, 2], {"x": 1}, torch.zeros(2)])
+def test_a_pickle_that_is_no_table_of_tensors(content, tmp_path):
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="holds no tensors by name"):
+        names_in(tmp_path / "pytorch_model.bin")
+
+
 @pytest.mark.parametrize("name", ["model-2.safetensors", "non_lora_trainables.bin"])
 def test_a_link_to_outside_is_refused(folder, tmp_path, name):
     write(folder / "model.safetensors", HALVES[1])

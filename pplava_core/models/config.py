@@ -64,6 +64,11 @@ class VideoLMConfig:
             value = attrgetter(name)(self)
             if type(value) is not int or value < 1:
                 raise ModelError(f"config.json: {name} is {value!r}; it must be a number above 0")
+        temperature = self.pooling_temperature
+        if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+            raise ModelError(
+                f"config.json: the pooling's temperature is {temperature!r}; it must be above 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of `config.json`."""

@@ -120,6 +120,11 @@ def tensors_in(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # pickle, zip and torch each have classes of their own
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} cannot be read as weights alone: {reason}") from error
+        # torch's own words advise to read it unrestricted
+        raise ModelError(
+            f"{path} cannot be read as weights alone: it is damaged or holds code; "
+            "fetch the model again, or take one in safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ModelError(f"{path} holds no tensors by name; it is no file of weights")
     yield from ((name, tensor) for name, tensor in state.items() if wanted(name))

@@ -24,6 +24,7 @@ from pplava_core.errors import ModelError, ShapeError
 from pplava_core.models import tiles
 from pplava_core.models.backbones.transformers_parts import (
     TransformersParts,
+    check_feature_layer,
     pixel_statistics,
     square,
 )
@@ -55,11 +56,11 @@ def describe(folder: Path, config: Any) -> VideoLMConfig:
     Raises:
         ModelError: the tower reads no squares, or more than one of its layers is asked for.
     """
+    check_feature_layer(folder, config)
     height, width = config.vision_config.image_size
-    if height != width or not isinstance(config.vision_feature_layer, int):
+    if height != width:
         raise ModelError(
-            f"{folder}: only towers that read squares and give one layer are taken, not "
-            f"{height}x{width} pixels and layer {config.vision_feature_layer}"
+            f"{folder}: only towers that read squares are taken, not {height}x{width} pixels"
         )
     return VideoLMConfig(
         name=folder.name,

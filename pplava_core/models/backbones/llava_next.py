@@ -18,6 +18,7 @@ from pplava_core.errors import ModelError, UsageError
 from pplava_core.models import tiles
 from pplava_core.models.backbones.transformers_parts import (
     TransformersParts,
+    check_feature_layer,
     pictures_of,
     pixel_statistics,
     square,
@@ -65,7 +66,11 @@ def describe_released(
     by a convex weighting before its projector. The authors' pictures were cut as transformers
     did it then, see `tiles.cut_llava_next`. ``fallback`` are the pixels' statistics for a
     folder that has none.
+
+    Raises:
+        ModelError: a setting makes no sense.
     """
+    check_feature_layer(folder, config)
     released = getattr(config, "pooling_kernel", None) is not None
     side = config.vision_config.image_size
     text_type = config.text_config.model_type

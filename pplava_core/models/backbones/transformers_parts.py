@@ -250,14 +250,37 @@ def _statistics(
         values = _json(folder / name)
         values = values if key is None else values.get(key) or {}
         if values:
-            try:
-                return {
-                    f"{kind}_mean": values["image_mean"],
-                    f"{kind}_deviation": values["image_std"],
-                }
-            except (KeyError, TypeError) as error:
-                raise ModelError(f"{folder / name} is damaged: it has no {error}") from error
+            return {
+                f"{kind}_mean": _three(values, "image_mean", folder / name),
+                f"{kind}_deviation": _three(values, "image_std", folder / name, above=0),
+            }
     return {}
+
+
+def _three(values: Any, key: str, path: Path, *, above: float = float("-inf")) -> list[float]:
+    """Return a number for each colour."""
+    found = values.get(key) if isinstance(values, dict) else None
+    if (
+        not isinstance(found, list)
+        or not all(isinstance(one, int | float) and above < one < float("inf") for one in found)
+        or len(found) != 3
+    ):
+        raise ModelError(f"{path} is damaged: {key} is {found!r}, not a number for each colour")
+    return found
+
+
+def check_feature_layer(folder: Path, config: Any) -> None:
+    """Refuse a configuration that takes features from no layer of its tower, or from several.
+
+    Raises:
+        ModelError: it does.
+    """
+    layer, count = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    if not isinstance(layer, int) or not -count - 1 <= layer <= count:
+        raise ModelError(
+            f"{folder}: config.json takes features from layer {layer} of a tower of {count}; "
+            "one of them is read"
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:
