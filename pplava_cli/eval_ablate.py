@@ -13,7 +13,7 @@ import typer
 from pplava_cli import opening
 from pplava_cli.console import Output
 from pplava_cli.eval_data import Bench
-from pplava_cli.eval_options import Data, ProtocolOptions, RunningOptions, SelectionOptions
+from pplava_cli.eval_options import AskingOptions, Data, RunningOptions, SelectionOptions
 from pplava_cli.eval_run import read_items, selection_from, shard_for, standing_shown
 from pplava_cli.eval_tables import table_lines
 from pplava_cli.options import ModelOptions, OutputOptions, Weighting, examples, takes_options
@@ -67,7 +67,7 @@ def ablate(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw accuracy against visual tokens as PNG."),
     ] = None,
-    protocol: ProtocolOptions,
+    protocol: AskingOptions,
     selection: SelectionOptions,
     running: RunningOptions,
     model: ModelOptions,
@@ -91,7 +91,13 @@ def ablate(
     items = select(read_items(benchmark, data, settings), chosen)
     shard, own_model, out = shard_for(model, out)
     loaded = opening.open_model(own_model, out)
-    work = Work(benchmark=benchmark, settings=settings, model=loaded, workers=running.workers)
+    work = Work(
+        benchmark=benchmark,
+        settings=settings,
+        model=loaded,
+        generation=protocol.generation(selection.seed),
+        workers=running.workers,
+    )
     names = [name.value for name in poolings or ()]
     variants = ablation.variants_of(loaded, weightings=names, kernels=windows)
     folder = running.folder or _default_folder(manifest_of(work, items, chosen), variants)

@@ -6,7 +6,7 @@ frames in someone's settings file must not change a published protocol in silenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pplava_core.evals.base import PROTOCOLS, Settings
+from pplava_core.models.generation_settings import Generation
 
 
 class Protocol(StrEnum):
@@ -60,6 +61,22 @@ class ProtocolOptions:
             "--strict", help="Score without the gifts of an official scorer.", panel="Protocol"
         ),
     ] = False
+
+    def settings(self, seed: int = 0) -> Settings:
+        """Return what was said, as a benchmark takes it."""
+        return Settings(
+            protocol=self.protocol.value,
+            split=self.split,
+            subtitles=self.subtitles,
+            strict=self.strict,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingOptions(ProtocolOptions):
+    """What a run may do otherwise than the protocol."""
+
     num_frames: Annotated[
         int | None,
         _option("--frames", metavar="N", min=1, help="Frames [the protocol's].", panel="Protocol"),
@@ -74,17 +91,31 @@ class ProtocolOptions:
             panel="Protocol",
         ),
     ] = None
+    temperature: Annotated[
+        float,
+        _option(
+            "--temperature",
+            metavar="X",
+            min=0.0,
+            help="0 takes the likeliest word each time.",
+            panel="Protocol",
+        ),
+    ] = 0.0
+    beams: Annotated[
+        int,
+        _option("--beams", metavar="N", min=1, help="Answers to pursue at once.", panel="Protocol"),
+    ] = 1
+
+    def generation(self, seed: int) -> Generation:
+        """Return how answers are written, but for their length."""
+        return Generation(temperature=self.temperature, beams=self.beams, seed=seed)
 
     def settings(self, seed: int = 0) -> Settings:
         """Return what was said, as a benchmark takes it."""
-        return Settings(
-            protocol=self.protocol.value,
-            split=self.split,
+        return replace(
+            super().settings(seed),
             num_frames=self.num_frames,
             max_new_tokens=self.max_new_tokens,
-            subtitles=self.subtitles,
-            strict=self.strict,
-            seed=seed,
         )
 
 

@@ -16,8 +16,8 @@ import typer
 from pplava_cli import opening
 from pplava_cli.console import Output, StepProgress, printable
 from pplava_cli.eval_options import (
+    AskingOptions,
     Data,
-    ProtocolOptions,
     RunningOptions,
     SelectionOptions,
 )
@@ -38,6 +38,7 @@ from pplava_core.evals.registry import find_benchmark
 
 if TYPE_CHECKING:
     from pplava_core.evals.base import Benchmark, Item, Settings
+    from pplava_core.evals.job import Job, Judging
     from pplava_core.evals.running import Standing, Work
     from pplava_core.evals.selection import Selection
     from pplava_core.evals.sharding import Shard
@@ -52,7 +53,7 @@ def benchmark_command(name: str) -> tuple[Callable[..., Any], str]:
         *,
         context: typer.Context,
         data: Data,
-        protocol: ProtocolOptions,
+        protocol: AskingOptions,
         selection: SelectionOptions,
         running: RunningOptions,
         judge: JudgeOptions,
@@ -91,7 +92,7 @@ def run_benchmark(
     data: Path,
     *,
     context: typer.Context,
-    protocol: ProtocolOptions,
+    protocol: AskingOptions,
     selection: SelectionOptions,
     running: RunningOptions,
     judge: JudgeOptions,
@@ -108,10 +109,9 @@ def run_benchmark(
         ModelError: the model or the judge is not to be had.
         OutputError: results cannot be written.
     """
-    from pplava_core.evals.job import Job, default_folder, judge_saved, manifest_of, run_job
+    from pplava_core.evals.job import Job, default_folder, manifest_of
     from pplava_core.evals.running import Work
     from pplava_core.evals.selection import select
-    from pplava_core.session import Generation
 
     wishes = pooling_from(context, pooling)
     benchmark, settings = find_benchmark(name), protocol.settings(selection.seed)
@@ -119,10 +119,7 @@ def run_benchmark(
     chosen = selection_from(selection)
     items = select(read_items(benchmark, data, settings), chosen)
     if judge.judge_only:
-        if judging is None or running.folder is None:
-            raise UsageError("--judge-only needs the -o of the answers: name their folder")
-        summary = judge_saved(benchmark, items, settings, running.folder, judging)
-        show_summary(summary, running.folder, out)
+        _judge_saved(benchmark, items, settings, running.folder, judging, out)
         return
     shard, model, out = shard_for(model, out)
     work = Work(
@@ -130,28 +127,58 @@ def run_benchmark(
         settings=settings,
         model=opening.open_model(model, out),
         pooling=wishes.choice,
-        generation=Generation(),
+        generation=protocol.generation(selection.seed),
         reader=reader,
         workers=running.workers,
     )
     if running.dry_run:
         rehearse_items(items[:_REHEARSED_ITEMS], work, out)
         return
-    folder = running.folder or default_folder(manifest_of(work, items, chosen))
-    out.note(f"results go to {folder}")
     job = Job(
         work=work,
         items=items,
         selection=chosen,
-        folder=folder,
+        folder=running.folder or default_folder(manifest_of(work, items, chosen)),
         fresh=not running.resume,
         shard=shard,
         judging=judging,
     )
-    with out.progress(f"Asking {benchmark.info.title}", long=True) as progress:
-        found = run_job(job, progress=standing_shown(progress))
+    _ask(job, out)
+
+
+def _ask(job: Job, out: Output) -> None:
+    """Run a job under a bar and show what it came to."""
+    from pplava_core.evals.job import run_job
+
+    out.note(f"results go to {job.folder}")
+    try:
+        with out.progress(f"Asking {job.work.benchmark.info.title}", long=True) as progress:
+            found = run_job(job, progress=standing_shown(progress))
+    except KeyboardInterrupt:
+        out.note(f"what was answered is kept in {job.folder}: the same command goes on")
+        raise
     if found is not None:
-        show_summary(found, folder, out)
+        show_summary(found, job.folder, out)
+
+
+def _judge_saved(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    settings: Settings,
+    folder: Path | None,
+    judging: Judging | None,
+    out: Output,
+) -> None:
+    """Have the answers of an earlier run judged.
+
+    Raises:
+        UsageError: nobody said where they are.
+    """
+    from pplava_core.evals.job import judge_saved
+
+    if judging is None or folder is None:
+        raise UsageError("--judge-only needs the -o of the answers: name their folder")
+    show_summary(judge_saved(benchmark, items, settings, folder, judging), folder, out)
 
 
 def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Item]:

@@ -270,3 +270,12 @@ def test_data_is_checked_before_hours_are_spent(run_pplava, tmp_path):
     assert all("clip_two" in trouble["reason"] for trouble in broken)
     assert len(record["troubles"]) == 1 + len(broken)
     assert f"1 missing, {len(broken)} unreadable" in run.stdout
+
+
+def test_other_ways_of_writing_are_used_and_reported(evaluate, tmp_path):
+    run = evaluate("nextqa", "--limit", 2, "--beams", 2, folder=tmp_path / "beams")
+    assert "generation: 2 beams, at most 3 tokens" in run.stdout
+    drawn = ("--temperature", 0.7, "--seed", 5)
+    run = evaluate("nextqa", "--limit", 2, *drawn, folder=tmp_path / "drawn")
+    assert "generation: temperature 0.7, seed 5, at most 3 tokens" in run.stdout
+    assert evaluate("nextqa", "--temperature", 1, "--beams", 2).code == 2
