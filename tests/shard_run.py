@@ -43,4 +43,7 @@ def main(data: Path, folder: Path, doomed: int | None = None) -> tuple[int, int 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None)
+    asked, answered = main(
+        Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None
+    )
+    print(f"asked {asked}, told of {answered}")

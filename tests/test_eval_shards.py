@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import socket
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-import shard_run
 from eval_fakes import Noise, without_times, write_noise
 from small_models import small_model
 
@@ -30,31 +28,6 @@ def launch(*arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def fork_two(data, folder):
-    """Run the same in two processes that are forked from this one, which is quicker."""
-    fork = multiprocessing.get_context("fork")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    told = fork.Queue()
-    processes = [
-        fork.Process(target=be_rank, args=(rank, port, data, folder, told)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    found = dict(told.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    return [found[rank] for rank in range(2)]
-
-
-def be_rank(rank, port, data, folder, told):
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    told.put((rank, shard_run.main(data, folder)))
-
-
 def run_alone(data, folder):
     folder.mkdir()
     work = Work(benchmark=Noise(), settings=Settings(), model=small_model(), workers=0)
@@ -69,9 +42,11 @@ def test_a_dead_process_is_made_up_for_by_the_next_run(tmp_path):
     assert 2 <= len(kept) <= 8
     assert len(read_predictions(folder / shard_file_name(1))) == 2
 
-    told = fork_two(data, folder)
-    assert sum(asked for asked, _ in told) == 12 - len(kept)
-    assert [answered for _, answered in told] == [12, None]
+    whole = launch(data, folder)
+    assert whole.returncode == 0
+    told = re.findall(r"asked (\d+), told of (\w+)", whole.stdout)
+    assert sum(int(asked) for asked, _ in told) == 12 - len(kept)
+    assert sorted(answered for _, answered in told) == ["12", "None"]
     assert sorted(path.name for path in folder.glob("predictions*")) == [FILE_NAME]
     found, alone = read_predictions(folder / FILE_NAME), run_alone(data, tmp_path / "alone")
     assert list(found) == list(alone)
