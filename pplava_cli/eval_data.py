@@ -72,7 +72,7 @@ def fetch_data(
     bench: Bench,
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where to [a folder in the cache]."),
+        typer.Option("--output", "-o", metavar="DIR", help="Where to \\[a folder in the cache]."),
     ] = None,
     hub_id: Annotated[
         str | None,
@@ -113,7 +113,7 @@ def check_data_folder(
     bench: Bench,
     data: Data,
     split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Part of the data [first].")
+        str, typer.Option("--split", metavar="NAME", help="Part of the data \\[first].")
     ] = "",
     output: OutputOptions,
 ) -> None:

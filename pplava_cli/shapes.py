@@ -46,7 +46,7 @@ def render(
     ] = 120,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0)] = 0,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Processes [one a core].", min=1)
+        int | None, typer.Option("--workers", metavar="N", help="Processes \\[one a core].", min=1)
     ] = None,
     output: OutputOptions,
 ) -> None:

@@ -41,10 +41,10 @@ def train(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder of the run [the recipe's]."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of the run \\[the recipe's]."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed [the recipe's].", min=0)
+        int | None, typer.Option("--seed", metavar="N", help="Seed \\[the recipe's].", min=0)
     ] = None,
     output: VoiceOptions,
 ) -> None:

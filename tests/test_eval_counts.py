@@ -8,6 +8,7 @@ from eval_judged_datasets import BUILDERS as JUDGED_BUILDERS
 
 from pplava_core.evals.base import Item, Prediction, Settings
 from pplava_core.evals.registry import BENCHMARKS, find_benchmark
+from pplava_core.evals.reports import facts, question_records, summarise
 
 MAKERS = BUILDERS | JUDGED_BUILDERS
 
@@ -45,3 +46,25 @@ def test_every_benchmark_counts_alike(name, tmp_path):
         "mvbench": [0, 1, 0],
         "longvideobench": [0, 0, 1],
     }.get(name, [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"frames": 3},
+        {"frames": "3", "visual_tokens": None, "answer_tokens": 1, "max_new_tokens": 2},
+        {"index": "a", "whole": 3, "answer": []},
+        {"judge": 3},
+        {"judge": {"match": 3, "correctness": {"reply": 4}, "detail": {"score": 5}}},
+    ],
+)
+def test_what_other_programs_write_beside_an_answer_is_passed_over(details, tmp_path):
+    for name in BENCHMARKS:
+        benchmark = find_benchmark(name)
+        items = questions_of(name, tmp_path / name)
+        predictions = {item.id: Prediction(id=item.id, text="A", details=details) for item in items}
+        summary = summarise(benchmark, items, predictions, Settings(), {})
+        assert summary["counts"]["answered"] == len(items)
+        assert summary["counts"].get("judged", 0) == 0
+        assert dict(facts(summary)).keys() == {"protocol", "counts"}
+        assert len(question_records(benchmark, items, predictions, Settings())) == len(items)

@@ -58,7 +58,7 @@ class ChoiceBenchmark(Benchmark):
     def read(self, item: Item, prediction: Prediction, settings: Settings) -> Extracted:
         """Read the chosen option out of a prediction, wherever that came from."""
         index = prediction.details.get(INDEX)
-        if index is None:
+        if type(index) is not int:
             return self.extract(item, prediction.text, settings)
         if 0 <= index < len(item.options):
             return Extracted(value=index)

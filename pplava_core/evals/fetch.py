@@ -57,8 +57,8 @@ def look_up(
     name = hub_id or info.hub_id
     if name is None:
         raise UsageError(
-            f"the data of {info.title} are not on the hub: get them from its authors, and see "
-            "docs/evaluation.md for the layout"
+            f"the data of {info.title} are not on the hub: docs/evaluation.md says where they "
+            "come from and how they have to lie"
         )
     source = HubSource(repo=name, revision=revision)
     with _as_input(source):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from pplava_core.evals.base import Prediction, Settings
 from pplava_core.evals.judge_replies import Verdict, read_verdict
@@ -16,11 +17,26 @@ WRONG = Verdict(pred="no", score=0)
 "What an answer is worth that does not exist because its video cannot be read."
 
 
+def replies_in(prediction: Prediction) -> dict[str, dict[str, Any]]:
+    """Return what stands beside an answer of a judge's replies, by aspect.
+
+    Anything else under that name is passed over: files of predictions come from anywhere.
+    """
+    judge = prediction.details.get("judge")
+    if not isinstance(judge, dict):
+        return {}
+    return {
+        aspect: values
+        for aspect, values in judge.items()
+        if isinstance(values, dict) and isinstance(values.get("reply"), str)
+    }
+
+
 def verdict_in(prediction: Prediction | None, aspect: str, settings: Settings) -> Verdict | None:
     """Read what the judge said of one aspect; None where it was not asked."""
     if prediction is None:
         return None
-    values = prediction.details.get("judge", {}).get(aspect)
+    values = replies_in(prediction).get(aspect)
     return None if values is None else read_verdict(aspect, values["reply"], settings.protocol)
 
 
@@ -78,7 +94,7 @@ def judge_notes(
         {
             (values.get("model", "a judge that the file does not name"), values.get("prompt"))
             for prediction in predictions
-            for values in prediction.details.get("judge", {}).values()
+            for values in replies_in(prediction).values()
         },
         key=str,
     )

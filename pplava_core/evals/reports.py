@@ -258,7 +258,7 @@ def _report_values(report: Report) -> Values:
 
 def _conditions(predictions: Iterable[Prediction]) -> Values:
     """Sum up how questions were put, from what stands beside the answers."""
-    details = [one.details for one in predictions if "frames" in one.details]
+    details = [one.details for one in predictions if _is_told(one.details)]
     if not details:
         return {}
     conditions: Values = {}
@@ -271,6 +271,12 @@ def _conditions(predictions: Iterable[Prediction]) -> Values:
         conditions[name] = [json.loads(text) for text, _ in found.most_common()]
     conditions["cut_short"] = sum(one["stopped"] == "length" for one in details)
     return conditions
+
+
+def _is_told(details: Mapping[str, Any]) -> bool:
+    """Whether a question's circumstances stand there; other programs' files have others."""
+    numbers = all(isinstance(details.get(name), int | float) for name in _NUMBERS)
+    return numbers and all(name in details for name in (*_NAMES, "stopped"))
 
 
 def _errors(predictions: Iterable[Prediction]) -> dict[str, int]:
