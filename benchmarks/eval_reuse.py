@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 from pplava_core.evals.base import Item, Settings
-from pplava_core.evals.running import Work, answer_items
-from pplava_core.evals.shapes_benchmark import Shapes
+from pplava_core.evals.benchmarks.shapes_benchmark import Shapes
+from pplava_core.evals.runs.running import Work, answer_items
 from pplava_core.models import checkpoint
 from pplava_core.models.catalog import find_model
 from pplava_core.shapes.film import encode_mp4

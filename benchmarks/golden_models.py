@@ -17,10 +17,10 @@ from torch import Tensor
 from pplava_core.alignment import cosine_similarity
 from pplava_core.media import resize_picture
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation import generate_batch, generate_ids
-from pplava_core.models.generation_settings import Generation
+from pplava_core.models.language.generation import generate_batch, generate_ids
+from pplava_core.models.language.generation_settings import Generation
+from pplava_core.models.language.words import VISUAL_ID
 from pplava_core.models.videolm import VideoLM
-from pplava_core.models.words import VISUAL_ID
 from pplava_core.types import Clip, ClipSource, VisualTokens
 
 

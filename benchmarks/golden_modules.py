@@ -14,9 +14,9 @@ from pplava_core.context import extend_positions
 from pplava_core.media import bounded_indices, resize_picture
 from pplava_core.models.bt_adapter import BtAdapter, bt_adapter_state
 from pplava_core.models.dual_encoder import DualEncoder, PatchHeadSettings, TextTowerSettings
+from pplava_core.models.language.prompts import TEMPLATES
+from pplava_core.models.layouts.released_weights import dual_encoder_state
 from pplava_core.models.projector import Projector
-from pplava_core.models.prompts import TEMPLATES
-from pplava_core.models.released_weights import dual_encoder_state
 from pplava_core.models.tiles import cut_llava_next
 from pplava_core.pooling import pool
 from pplava_core.types import PixelRule

@@ -25,7 +25,7 @@ from random_checkpoint import SEVEN_BILLION, SMALL, write_random_checkpoint
 
 from pplava_core import media
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.language.generation import Generation, generate_ids
 from pplava_core.models.placement import Placement
 from pplava_core.models.videolm import VideoLM
 from pplava_core.session import PoolingChoice, Session

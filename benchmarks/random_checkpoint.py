@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from pplava_core.models.aligner_folder import Aligner, save_aligner
 from pplava_core.models.dual_encoder import DualEncoder, PatchHeadSettings, TextTowerSettings
+from pplava_core.models.layouts.aligner_folder import Aligner, save_aligner
 
 _WORDS = ["<unk>", "<s>", "</s>", "<image>", "what", "is", "it", "?", "USER:", "ASSISTANT:"]
 

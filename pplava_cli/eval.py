@@ -29,7 +29,7 @@ from pplava_core.errors import UsageError
 from pplava_core.evals.registry import BENCHMARKS
 
 if TYPE_CHECKING:
-    from pplava_core.evals.shapes import Row
+    from pplava_core.evals.benchmarks.shapes import Row
 
 _EXAMPLES = examples(
     "pplava eval shapes",
@@ -75,7 +75,7 @@ def shapes(
     Answers are greedy and must be right to the letter. Beside each accuracy: its 95 %
     interval, and what the best constant answer would get.
     """
-    from pplava_core.evals import shapes as benchmark
+    from pplava_core.evals.benchmarks import shapes as benchmark
     from pplava_core.shapes.dataset import read_dataset, write_dataset
 
     out = output.open()

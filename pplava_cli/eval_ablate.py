@@ -20,13 +20,13 @@ from pplava_cli.options import ModelOptions, OutputOptions, Weighting, examples,
 from pplava_cli.records import SCHEMA
 from pplava_core.errors import UsageError
 from pplava_core.evals.registry import find_benchmark
-from pplava_core.evals.reports import shown, shown_interval
+from pplava_core.evals.results.reports import shown, shown_interval
 from pplava_core.window import Window
 
 if TYPE_CHECKING:
-    from pplava_core.evals.ablate import Outcome, Variant
-    from pplava_core.evals.job import Job
-    from pplava_core.evals.running import Progress
+    from pplava_core.evals.results.ablate import Outcome, Variant
+    from pplava_core.evals.runs.job import Job
+    from pplava_core.evals.runs.running import Progress
 
 _EXAMPLES = examples(
     "pplava eval ablate shapes --data my-shapes",
@@ -78,10 +78,10 @@ def ablate(
     Each variant is a run in a sub-folder, so that the whole can be broken off and gone on
     with. The first is the model's own way, which the others are held against.
     """
-    from pplava_core.evals import ablate as ablation
-    from pplava_core.evals.job import Job, manifest_of
-    from pplava_core.evals.running import Work
-    from pplava_core.evals.selection import select
+    from pplava_core.evals.results import ablate as ablation
+    from pplava_core.evals.runs.job import Job, manifest_of
+    from pplava_core.evals.runs.running import Work
+    from pplava_core.evals.runs.selection import select
 
     out, settings = output.open(), protocol.settings(selection.seed)
     windows = [Window.parse(kernel) for kernel in kernels or ()]
@@ -119,7 +119,7 @@ def ablate(
 
 
 def _run_all(job: Job, variants: Sequence[Variant], out: Output) -> list[Outcome]:
-    from pplava_core.evals import ablate as ablation
+    from pplava_core.evals.results import ablate as ablation
 
     with out.progress("Asking", long=True) as progress:
         told = standing_shown(progress)
@@ -133,7 +133,7 @@ def _run_all(job: Job, variants: Sequence[Variant], out: Output) -> list[Outcome
 
 
 def _default_folder(manifest: dict[str, Any], variants: Sequence[Variant]) -> Path:
-    from pplava_core.evals.job import default_folder
+    from pplava_core.evals.runs.job import default_folder
 
     names = [variant.folder_name for variant in variants]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:8]
@@ -143,9 +143,9 @@ def _default_folder(manifest: dict[str, Any], variants: Sequence[Variant]) -> Pa
 
 def _show(outcomes: Sequence[Outcome], folder: Path, plot: Path | None, out: Output) -> None:
     """Write and show the one table."""
-    from pplava_core.evals.ablate import outcome_records, write_outcomes
-    from pplava_core.evals.compare import read_run
-    from pplava_core.evals.plots import plot_runs
+    from pplava_core.evals.results.ablate import outcome_records, write_outcomes
+    from pplava_core.evals.results.compare import read_run
+    from pplava_core.evals.results.plots import plot_runs
 
     records = outcome_records(outcomes, folder)
     write_outcomes(folder, records)

@@ -14,10 +14,10 @@ from pplava_cli.eval_tables import table_lines
 from pplava_cli.options import OutputOptions, examples, takes_options
 from pplava_cli.records import SCHEMA
 from pplava_core.errors import UsageError
-from pplava_core.evals.reports import headline, shown
+from pplava_core.evals.results.reports import headline, shown
 
 if TYPE_CHECKING:
-    from pplava_core.evals.compare import Comparison, Run
+    from pplava_core.evals.results.compare import Comparison, Run
 
 _EXAMPLES = examples(
     "pplava eval compare runs/a runs/b",
@@ -55,14 +55,14 @@ def compare(
 
     Gives McNemar's exact test, a bootstrap over videos, and the questions that flipped.
     """
-    from pplava_core.evals.compare import compare_runs, read_run
+    from pplava_core.evals.results.compare import compare_runs, read_run
 
     out = output.open()
     _check_plot(plot)
     runs = [read_run(folder) for folder in folders]
     found = compare_runs(runs, seed=seed)
     if plot is not None:
-        from pplava_core.evals.plots import plot_runs
+        from pplava_core.evals.results.plots import plot_runs
 
         plot_runs(runs, plot)
         out.note(f"drawn into {plot}")
@@ -113,7 +113,7 @@ def _pair_cells(one: Comparison) -> list[str]:
 
 
 def _side_by_side_lines(runs: Sequence[Run]) -> Iterator[str]:
-    from pplava_core.evals.compare import side_by_side
+    from pplava_core.evals.results.compare import side_by_side
 
     for table in side_by_side(runs):
         rows = [_side_row(row) for row in table["rows"]]

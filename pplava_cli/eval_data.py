@@ -20,8 +20,8 @@ from pplava_core.evals.registry import BENCHMARKS, all_benchmarks, find_benchmar
 
 if TYPE_CHECKING:
     from pplava_core.evals.base import BenchmarkInfo
-    from pplava_core.evals.data_check import DataCheck
-    from pplava_core.evals.fetch import Offer
+    from pplava_core.evals.data.data_check import DataCheck
+    from pplava_core.evals.data.fetch import Offer
 
 _SHOWN_TROUBLES = 20
 
@@ -88,7 +88,7 @@ def fetch_data(
 
     Files that are there are not fetched again. Prints the folder.
     """
-    from pplava_core.evals.fetch import fetch, look_up
+    from pplava_core.evals.data.fetch import fetch, look_up
     from pplava_core.paths import cache_directory
 
     out = output.open()
@@ -123,7 +123,7 @@ def check_data_folder(
     be read.
     """
     from pplava_core.evals.base import Settings
-    from pplava_core.evals.data_check import check_data
+    from pplava_core.evals.data.data_check import check_data
 
     out, settings = output.open(), Settings(split=split)
     benchmark = find_benchmark(bench)

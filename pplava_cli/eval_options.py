@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pplava_core.evals.base import PROTOCOLS, Settings
-from pplava_core.models.generation_settings import Generation
+from pplava_core.models.language.generation_settings import Generation
 
 
 class Protocol(StrEnum):

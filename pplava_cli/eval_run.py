@@ -38,10 +38,10 @@ from pplava_core.evals.registry import find_benchmark
 
 if TYPE_CHECKING:
     from pplava_core.evals.base import Benchmark, Item, Settings
-    from pplava_core.evals.job import Job, Judging
-    from pplava_core.evals.running import Standing, Work
-    from pplava_core.evals.selection import Selection
-    from pplava_core.evals.sharding import Shard
+    from pplava_core.evals.runs.job import Job, Judging
+    from pplava_core.evals.runs.running import Standing, Work
+    from pplava_core.evals.runs.selection import Selection
+    from pplava_core.evals.runs.sharding import Shard
 
 _REHEARSED_ITEMS = 3
 
@@ -109,9 +109,9 @@ def run_benchmark(
         ModelError: the model or the judge is not to be had.
         OutputError: results cannot be written.
     """
-    from pplava_core.evals.job import Job, default_folder, manifest_of
-    from pplava_core.evals.running import Work
-    from pplava_core.evals.selection import select
+    from pplava_core.evals.runs.job import Job, default_folder, manifest_of
+    from pplava_core.evals.runs.running import Work
+    from pplava_core.evals.runs.selection import select
 
     wishes = pooling_from(context, pooling)
     benchmark, settings = find_benchmark(name), protocol.settings(selection.seed)
@@ -148,7 +148,7 @@ def run_benchmark(
 
 def _ask(job: Job, out: Output) -> None:
     """Run a job under a bar and show what it came to."""
-    from pplava_core.evals.job import run_job
+    from pplava_core.evals.runs.job import run_job
 
     out.note(f"results go to {job.folder}")
     try:
@@ -174,7 +174,7 @@ def _judge_saved(
     Raises:
         UsageError: nobody said where they are.
     """
-    from pplava_core.evals.job import judge_saved
+    from pplava_core.evals.runs.job import judge_saved
 
     if judging is None or folder is None:
         raise UsageError("--judge-only needs the -o of the answers: name their folder")
@@ -204,7 +204,7 @@ def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Ite
 
 def rehearse_items(items: Sequence[Item], work: Work, out: Output) -> None:
     """Show the prompts of the first questions."""
-    from pplava_core.evals.dry_run import rehearse
+    from pplava_core.evals.runs.dry_run import rehearse
 
     for one in rehearse(items, work):
         if out.json:
@@ -252,7 +252,7 @@ def show_summary(summary: Mapping[str, Any], folder: Path | None, out: Output) -
 
 def selection_from(options: SelectionOptions) -> Selection:
     """Return which questions were asked for, as a run takes it."""
-    from pplava_core.evals.selection import Selection
+    from pplava_core.evals.runs.selection import Selection
 
     return Selection(
         limit=options.limit,
@@ -271,7 +271,7 @@ def shard_for(model: ModelOptions, out: Output) -> tuple[Shard, ModelOptions, Ou
     """
     import torch
 
-    from pplava_core.evals.sharding import this_shard
+    from pplava_core.evals.runs.sharding import this_shard
 
     on_processor = model.device == "cpu" or not torch.cuda.is_available()
     shard = this_shard(cpu=on_processor)

@@ -57,8 +57,8 @@ def score(
 
     Questions that the file does not answer count as the protocol says.
     """
-    from pplava_core.evals.job import finish
-    from pplava_core.evals.reports import summarise
+    from pplava_core.evals.results.reports import summarise
+    from pplava_core.evals.runs.job import finish
 
     out, settings = output.open(), protocol.settings()
     benchmark = find_benchmark(bench)
@@ -85,7 +85,7 @@ def _read(benchmark: Benchmark, file: Path, items: Sequence[Item]) -> dict[str, 
         UsageError: no answer belongs to the data.
         InputError: the file cannot be read.
     """
-    from pplava_core.evals.predictions import read_predictions
+    from pplava_core.evals.runs.predictions import read_predictions
 
     if file.suffix == ".jsonl":
         found = read_predictions(file)
@@ -100,7 +100,7 @@ def _read(benchmark: Benchmark, file: Path, items: Sequence[Item]) -> dict[str, 
 
 
 def _make(folder: Path) -> None:
-    from pplava_core.evals.predictions import unwritable
+    from pplava_core.evals.runs.predictions import unwritable
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pplava_core.evals.reports import facts, headline, shown, shown_interval
+from pplava_core.evals.results.reports import facts, headline, shown, shown_interval
 
 _WIDTH = 100
 

@@ -17,8 +17,8 @@ from pplava_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
-    from pplava_core.evals.judge import Usage
-    from pplava_core.evals.judging import JudgingOutcome
+    from pplava_core.evals.judges.judge import Usage
+    from pplava_core.evals.judges.judging import JudgingOutcome
 
     Judging = Callable[
         [Sequence[Item], Mapping[str, Prediction], Path | None], dict[str, Prediction]
@@ -101,9 +101,9 @@ def open_judging(
     if options.judge_url is None:
         _check_idle(options)
         return None
-    from pplava_core.evals.judge import DEFAULTS, Judge
-    from pplava_core.evals.judge_prompts import our_prompts, read_prompts
-    from pplava_core.evals.judging import (
+    from pplava_core.evals.judges.judge import DEFAULTS, Judge
+    from pplava_core.evals.judges.judge_prompts import our_prompts, read_prompts
+    from pplava_core.evals.judges.judging import (
         FILE_NAME,
         JudgedBenchmark,
         JudgingOutcome,

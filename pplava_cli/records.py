@@ -16,7 +16,7 @@ from pplava_cli.failures import exit_code_of, one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pplava_core.models.generation_settings import Generation
+    from pplava_core.models.language.generation_settings import Generation
     from pplava_core.models.videolm import VideoLM
     from pplava_core.session import Session
     from pplava_core.types import Answer, ClipSource, Moment

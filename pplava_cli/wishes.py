@@ -13,7 +13,7 @@ import typer
 
 from pplava_cli.options import ClipOptions, GenerationOptions, PoolingOptions, Weighting
 from pplava_core.errors import UsageError
-from pplava_core.models.generation_settings import Generation
+from pplava_core.models.language.generation_settings import Generation
 from pplava_core.types import Sampling
 from pplava_core.window import Window
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from pplava_core import media
 from pplava_core.errors import UsageError
 from pplava_core.evidence import find_moments, picture_box_of, span_of
-from pplava_core.models.answers import AnswerStream, Prompt, answer_together
-from pplava_core.models.generation_settings import Generation
-from pplava_core.models.prompt_fitting import Ask, Turn, fitted_prompt_ids
+from pplava_core.models.language.answers import AnswerStream, Prompt, answer_together
+from pplava_core.models.language.generation_settings import Generation
+from pplava_core.models.language.prompt_fitting import Ask, Turn, fitted_prompt_ids
 from pplava_core.models.videolm import UNGUIDED
 from pplava_core.types import (
     Answer,

@@ -198,7 +198,7 @@ def write_srt(path: Path, shape: Shape) -> None:
 
 def make_mvbench(folder: Path) -> Path:
     """MVBench: ``json`` of 20 tasks, films below ``video``, one task's in a zip, one as frames."""
-    from pplava_core.evals.mvbench import TASKS
+    from pplava_core.evals.benchmarks.mvbench import TASKS
 
     asked = all_questions(3)
     for number, task in enumerate(TASKS):

@@ -18,7 +18,7 @@ from pplava_core.evals.base import (
     Report,
     Settings,
 )
-from pplava_core.evals.tables import share_row, tables_by_axis
+from pplava_core.evals.results.tables import share_row, tables_by_axis
 
 
 class Noise(Benchmark):

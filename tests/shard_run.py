@@ -14,10 +14,10 @@ from eval_fakes import Noise
 from small_models import small_model
 
 from pplava_core.evals.base import Settings
-from pplava_core.evals.job import Job, run_job
-from pplava_core.evals.running import Standing, Work
-from pplava_core.evals.selection import Selection
-from pplava_core.evals.sharding import this_shard
+from pplava_core.evals.runs.job import Job, run_job
+from pplava_core.evals.runs.running import Standing, Work
+from pplava_core.evals.runs.selection import Selection
+from pplava_core.evals.runs.sharding import this_shard
 
 
 def main(data: Path, folder: Path, doomed: int | None = None) -> tuple[int, int | None]:

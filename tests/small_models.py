@@ -17,7 +17,7 @@ import torch
 
 from pplava_core.models.checkpoint import build_model
 from pplava_core.models.config import VideoLMConfig
-from pplava_core.models.tokenizer import train_tokenizer
+from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import dataset
 from pplava_core.shapes.film import encode_mp4

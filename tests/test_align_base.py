@@ -15,8 +15,8 @@ from small_runs import Killed, follow, log_of, same_weights, weights_of
 from tiny_internvl import write_clip, write_internvl
 
 from pplava_core.errors import ModelError, RecipeError
-from pplava_core.models.aligner_folder import load_aligner
 from pplava_core.models.checkpoint import load_model
+from pplava_core.models.layouts.aligner_folder import load_aligner
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.train import patch_samples
 from pplava_core.train.align_base import AlignBaseStage, new_aligner, text_clip_scores

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pplava_core.context import extend_positions
 from pplava_core.errors import ModelError
-from pplava_core.models import aligner_folder
+from pplava_core.models.layouts import aligner_folder
 
 TEXTS = (
     "a red circle",

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from small_models import write_clip
 
-from pplava_core.evals.running import session_of
+from pplava_core.evals.runs.running import session_of
 from pplava_core.media import load_clip
-from pplava_core.models import aligner_folder
 from pplava_core.models.checkpoint import describe_model, load_model
+from pplava_core.models.layouts import aligner_folder
 from pplava_core.session import Session
 from pplava_core.types import Sampling
 

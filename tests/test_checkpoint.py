@@ -14,8 +14,8 @@ from pplava_core.errors import ModelError
 from pplava_core.models import catalog
 from pplava_core.models.checkpoint import load_model, revision_of, save_model
 from pplava_core.models.config import VideoLMConfig, read_config
+from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.models.placement import Placement
-from pplava_core.models.tokenizer import train_tokenizer
 from pplava_core.window import Window
 
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]

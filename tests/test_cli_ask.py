@@ -9,7 +9,7 @@ import sys
 import pytest
 from cli_fakes import NOTICE
 
-from pplava_core.models.generation_settings import Generation
+from pplava_core.models.language.generation_settings import Generation
 
 
 def test_answer_is_all_there_is_on_stdout(run_pplava, make_files, fakes):

@@ -9,7 +9,7 @@ import pytest
 from small_models import plan_small_films, small_model
 
 from pplava_cli import opening
-from pplava_core.evals import shapes as benchmark
+from pplava_core.evals.benchmarks import shapes as benchmark
 from pplava_core.models.checkpoint import save_model
 from pplava_core.session import Generation, PoolingChoice
 from pplava_core.shapes.dataset import write_dataset

@@ -9,9 +9,9 @@ import pytest
 from eval_datasets import BUILDERS, make_mvbench, make_videomme
 
 from pplava_cli.eval_run import standing_shown
-from pplava_core.evals.predictions import read_predictions
 from pplava_core.evals.registry import BENCHMARKS, find_benchmark
-from pplava_core.evals.running import Standing
+from pplava_core.evals.runs.predictions import read_predictions
+from pplava_core.evals.runs.running import Standing
 
 QUICK = ("--frames", 2, "--max-new-tokens", 3, "--workers", 0, "--device", "cpu")
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from pplava_cli.answering import interrupt_stops
-from pplava_core.models.generation_settings import Generation
+from pplava_core.models.language.generation_settings import Generation
 
 
 def asked_with(run_pplava, make_files, fakes, *options, command="ask"):

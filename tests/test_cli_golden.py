@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from small_models import write_clip
 from transformers import AutoTokenizer
 
-from pplava_core.models.text_pieces import TextPieces
+from pplava_core.models.language.text_pieces import TextPieces
 
 FOLDER = Path(__file__).parent / "golden" / "clip_plain"
 VIDEO = json.loads((FOLDER / "io.json").read_bytes())["video"]

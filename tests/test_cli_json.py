@@ -97,7 +97,7 @@ def test_shapes(run_pplava, monkeypatch, tmp_path):
 
 
 def test_eval_shapes(run_pplava, monkeypatch, fakes, tmp_path):
-    from pplava_core.evals import shapes
+    from pplava_core.evals.benchmarks import shapes
     from pplava_core.shapes import dataset
 
     items = dataset.choose_items("test", 0, 12)

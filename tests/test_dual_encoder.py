@@ -8,7 +8,7 @@ from golden_files import assert_golden, facts, tensors
 
 from pplava_core.errors import ModelError, ShapeError
 from pplava_core.models.dual_encoder import DualEncoder, PatchHeadSettings, TextTowerSettings
-from pplava_core.models.released_weights import dual_encoder_state
+from pplava_core.models.layouts.released_weights import dual_encoder_state
 
 CLIP_TEXT = {
     "width": 48, "layers": 2, "heads": 4, "mlp_width": 96, "vocab_size": 120, "embed_dim": 40,

@@ -14,9 +14,9 @@ from PIL import Image
 from small_models import small_model
 
 from pplava_core.errors import InputError, UsageError
-from pplava_core.evals import ablate as ablation
 from pplava_core.evals.base import Settings
-from pplava_core.evals.compare import (
+from pplava_core.evals.results import ablate as ablation
+from pplava_core.evals.results.compare import (
     bootstrap_interval,
     compare_pair,
     compare_runs,
@@ -24,10 +24,10 @@ from pplava_core.evals.compare import (
     read_run,
     side_by_side,
 )
-from pplava_core.evals.job import Job, run_job
-from pplava_core.evals.plots import plot_runs
-from pplava_core.evals.running import Work
-from pplava_core.evals.selection import Selection
+from pplava_core.evals.results.plots import plot_runs
+from pplava_core.evals.runs.job import Job, run_job
+from pplava_core.evals.runs.running import Work
+from pplava_core.evals.runs.selection import Selection
 from pplava_core.session import PoolingChoice
 from pplava_core.window import Window
 

@@ -8,7 +8,7 @@ from eval_judged_datasets import BUILDERS as JUDGED_BUILDERS
 
 from pplava_core.evals.base import Item, Prediction, Settings
 from pplava_core.evals.registry import BENCHMARKS, find_benchmark
-from pplava_core.evals.reports import facts, question_records, summarise
+from pplava_core.evals.results.reports import facts, question_records, summarise
 
 MAKERS = BUILDERS | JUDGED_BUILDERS
 

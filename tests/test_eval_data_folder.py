@@ -9,7 +9,7 @@ import pytest
 from eval_datasets import write_parquet
 
 from pplava_core.errors import InputError
-from pplava_core.evals.data_folder import (
+from pplava_core.evals.data.data_folder import (
     check_unique,
     checked,
     find_file,

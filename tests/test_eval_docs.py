@@ -59,7 +59,7 @@ def test_the_example_of_a_benchmark_scores_answers(birds, capsys):
 
 
 def test_the_example_is_asked_like_any(birds, capsys):
-    from pplava_core.evals.ablate import OWN
+    from pplava_core.evals.results.ablate import OWN
 
     arguments = ["eval", "ablate", "birds", "--data", str(birds), "-o", str(birds / "out")]
     arguments += ["--frames", "2", "--max-new-tokens", "2", "--workers", "0", "--device", "cpu"]

@@ -9,7 +9,7 @@ from eval_choice_cases import answers, refused, right_letters
 from eval_datasets import lettered, make_egoschema, write_json, write_parquet
 
 from pplava_core.evals.base import Prediction, Settings
-from pplava_core.evals.egoschema import EgoSchema
+from pplava_core.evals.benchmarks.egoschema import EgoSchema
 
 SUBSET, FULL, LMMS = Settings(), Settings(split="full"), Settings(protocol="lmms")
 

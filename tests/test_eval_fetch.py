@@ -8,7 +8,7 @@ import pytest
 from hub_server import COMMIT, Repository, running_hub
 
 from pplava_core.errors import InputError, OutputError, UsageError
-from pplava_core.evals import fetch as fetching
+from pplava_core.evals.data import fetch as fetching
 from pplava_core.evals.registry import find_benchmark
 
 FILES = {

@@ -13,7 +13,7 @@ from eval_judged_datasets import BUILDERS
 from golden_texts import assert_golden_text
 
 from pplava_core.evals.base import PROTOCOLS, Prediction, Settings
-from pplava_core.evals.judge_prompts import our_prompts
+from pplava_core.evals.judges.judge_prompts import our_prompts
 from pplava_core.evals.registry import find_benchmark
 
 

@@ -19,8 +19,8 @@ from small_models import small_model, write_clip
 
 from pplava_core.errors import OutputError
 from pplava_core.evals.base import Settings
-from pplava_core.evals.predictions import FILE_NAME, read_predictions
-from pplava_core.evals.running import Work, answer_items
+from pplava_core.evals.runs.predictions import FILE_NAME, read_predictions
+from pplava_core.evals.runs.running import Work, answer_items
 
 KILLS = 8
 
@@ -108,7 +108,7 @@ def test_a_disk_that_takes_no_more_loses_nothing(tmp_path):
 READING = """
 import multiprocessing, os, signal, sys
 from pathlib import Path
-from pplava_core.evals.clips import ClipReading, ClipRequest, read_clips
+from pplava_core.evals.runs.clips import ClipReading, ClipRequest, read_clips
 from pplava_core.types import PixelRule, Sampling
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pplava_core.evals.letters import (
+from pplava_core.evals.benchmarks.letters import (
     LETTERS,
     LONGVIDEOBENCH_PREFIXES,
     VIDEOMME_PREFIXES,

@@ -9,7 +9,7 @@ from eval_choice_cases import DATA, answers, refused, right_letters, values
 from eval_datasets import make_longvideobench, write_json, write_parquet
 
 from pplava_core.evals.base import Prediction, Settings
-from pplava_core.evals.longvideobench import LongVideoBench
+from pplava_core.evals.benchmarks.longvideobench import LongVideoBench
 
 VAL, TEST, LMMS = Settings(), Settings(split="test"), Settings(protocol="lmms")
 OFFICIAL = json.loads((DATA / "longvideobench" / "official_lmms.json").read_text())

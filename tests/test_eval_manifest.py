@@ -14,11 +14,11 @@ from small_models import small_model
 
 from pplava_core.errors import InputError, OutputError, UsageError
 from pplava_core.evals.base import Item, Settings
-from pplava_core.evals.job import default_folder, manifest_of
-from pplava_core.evals.manifest import claim_folder, differences, items_hash, read_manifest
 from pplava_core.evals.registry import find_benchmark
-from pplava_core.evals.running import Work
-from pplava_core.evals.selection import Selection, select
+from pplava_core.evals.runs.job import default_folder, manifest_of
+from pplava_core.evals.runs.manifest import claim_folder, differences, items_hash, read_manifest
+from pplava_core.evals.runs.running import Work
+from pplava_core.evals.runs.selection import Selection, select
 from pplava_core.session import PoolingChoice
 from pplava_core.window import Window
 

@@ -10,7 +10,7 @@ from eval_choice_cases import DATA, answers, refused, values
 from eval_datasets import SHAPES, film_bytes, make_mvbench, write_json
 
 from pplava_core.evals.base import Prediction, Settings
-from pplava_core.evals.mvbench import TASKS, MVBench
+from pplava_core.evals.benchmarks.mvbench import TASKS, MVBench
 from pplava_core.media import bounded_indices, load_clip
 
 OFFICIAL, PPLLAVA, LMMS = (Settings(protocol=name) for name in ("official", "ppllava", "lmms"))

@@ -11,7 +11,7 @@ from eval_datasets import make_nextqa, write_json, write_parquet
 
 from pplava_core.errors import UsageError
 from pplava_core.evals.base import Item, Prediction, Settings
-from pplava_core.evals.nextqa import NextQA
+from pplava_core.evals.benchmarks.nextqa import NextQA
 
 OFFICIAL, LMMS, STRICT = Settings(), Settings(protocol="lmms"), Settings(strict=True)
 TYPES = {

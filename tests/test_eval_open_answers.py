@@ -16,10 +16,10 @@ from eval_judged_datasets import (
 )
 
 from pplava_core.errors import InputError
-from pplava_core.evals.activitynetqa import ActivityNetQA
 from pplava_core.evals.base import PROTOCOLS, Prediction, Settings
-from pplava_core.evals.msrvttqa import MSRVTTQA
-from pplava_core.evals.msvdqa import MSVDQA
+from pplava_core.evals.benchmarks.activitynetqa import ActivityNetQA
+from pplava_core.evals.benchmarks.msrvttqa import MSRVTTQA
+from pplava_core.evals.benchmarks.msvdqa import MSVDQA
 
 OFFICIAL = Settings()
 ORACLE = Path(__file__).parent / "data" / "ppllava_prompt_oracle.json"

@@ -8,8 +8,8 @@ import pytest
 from eval_judged_datasets import make_activitynetqa
 
 from pplava_core.errors import InputError
-from pplava_core.evals.activitynetqa import ActivityNetQA
 from pplava_core.evals.base import Prediction, Settings
+from pplava_core.evals.benchmarks.activitynetqa import ActivityNetQA
 
 SETTINGS = Settings()
 

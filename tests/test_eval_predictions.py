@@ -10,7 +10,7 @@ import pytest
 
 from pplava_core.errors import InputError, OutputError, UsageError
 from pplava_core.evals.base import Prediction
-from pplava_core.evals.predictions import (
+from pplava_core.evals.runs.predictions import (
     FILE_NAME,
     PredictionLog,
     read_folder,

@@ -14,9 +14,9 @@ from eval_datasets import BUILDERS
 from golden_texts import assert_golden_text
 
 from pplava_core.evals.base import PROTOCOLS, Item, Prompt, Settings
-from pplava_core.evals.mvbench import MVBench
+from pplava_core.evals.benchmarks.mvbench import MVBench
+from pplava_core.evals.benchmarks.videomme import VideoMME
 from pplava_core.evals.registry import find_benchmark
-from pplava_core.evals.videomme import VideoMME
 
 ORACLE = json.loads(
     (Path(__file__).parent / "data" / "ppllava_prompt_oracle.json").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from eval_choice_cases import DATA
 
 from pplava_core.evals.base import Item, Prediction, Settings
-from pplava_core.evals.choice import WHOLE
+from pplava_core.evals.benchmarks.choice import WHOLE
 from pplava_core.evals.registry import find_benchmark
 
 PROTOCOLS = {

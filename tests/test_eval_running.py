@@ -11,8 +11,8 @@ from small_models import small_model
 
 from pplava_core.errors import UsageError
 from pplava_core.evals.base import Settings
-from pplava_core.evals.predictions import FILE_NAME, read_predictions
-from pplava_core.evals.running import Work, answer_items, group_items
+from pplava_core.evals.runs.predictions import FILE_NAME, read_predictions
+from pplava_core.evals.runs.running import Work, answer_items, group_items
 from pplava_core.session import PoolingChoice
 from pplava_core.window import Window
 

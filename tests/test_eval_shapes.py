@@ -13,8 +13,8 @@ import pytest
 import torch
 from small_models import plan_small_films, small_model
 
-from pplava_core.evals import shapes as benchmark
-from pplava_core.evals.shapes import Scored, named_share, wilson_interval
+from pplava_core.evals.benchmarks import shapes as benchmark
+from pplava_core.evals.benchmarks.shapes import Scored, named_share, wilson_interval
 from pplava_core.shapes.dataset import choose_items, read_dataset, write_dataset
 from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render

@@ -12,9 +12,14 @@ from eval_fakes import Noise, without_times, write_noise
 from small_models import small_model
 
 from pplava_core.evals.base import Settings
-from pplava_core.evals.predictions import FILE_NAME, read_folder, read_predictions, shard_file_name
-from pplava_core.evals.running import Work, answer_items
-from pplava_core.evals.sharding import Shard
+from pplava_core.evals.runs.predictions import (
+    FILE_NAME,
+    read_folder,
+    read_predictions,
+    shard_file_name,
+)
+from pplava_core.evals.runs.running import Work, answer_items
+from pplava_core.evals.runs.sharding import Shard
 
 HERE = Path(__file__).parent
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pplava_core.errors import InputError
-from pplava_core.evals.subtitles import (
+from pplava_core.evals.benchmarks.subtitles import (
     Cue,
     interleaved,
     read_srt,

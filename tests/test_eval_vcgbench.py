@@ -9,8 +9,8 @@ from eval_judged_datasets import make_vcgbench, make_vcgbench_hub, vcg_rows
 
 from pplava_core.errors import InputError
 from pplava_core.evals.base import PROTOCOLS, Prediction, Settings
-from pplava_core.evals.vcg_scores import ASPECTS
-from pplava_core.evals.vcgbench import VCGBench
+from pplava_core.evals.benchmarks.vcg_scores import ASPECTS
+from pplava_core.evals.benchmarks.vcgbench import VCGBench
 
 OFFICIAL, PPLLAVA = Settings(), Settings(protocol="ppllava")
 

@@ -11,8 +11,8 @@ from eval_choice_cases import DATA, answers, refused, right_letters, table, valu
 from eval_datasets import make_videomme, write_parquet
 
 from pplava_core.evals.base import Prediction, Settings
-from pplava_core.evals.data_folder import read_rows
-from pplava_core.evals.videomme import DURATIONS, VideoMME
+from pplava_core.evals.benchmarks.videomme import DURATIONS, VideoMME
+from pplava_core.evals.data.data_folder import read_rows
 
 OFFICIAL = Settings()
 TITLES = {

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from pplava_core.errors import InputError
-from pplava_core.evals.videos import Finder, unpacked
+from pplava_core.evals.data.videos import Finder, unpacked
 
 
 def write(path, content=b"film"):
@@ -138,7 +138,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, own_d
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pplava_core.evals.videos.shutil.copyfileobj", full)
+    monkeypatch.setattr("pplava_core.evals.data.videos.shutil.copyfileobj", full)
     refused(archive / "x.mp4", "No space left on device; make room")
     assert not [path for path in own_directories.rglob("*") if path.is_file()]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pplava_core.errors import UsageError
-from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.language.generation import Generation, generate_ids
 
 END = 9
 

@@ -13,8 +13,8 @@ from small_llms import (
     some_prompt,
 )
 
-from pplava_core.models import generation
-from pplava_core.models.generation import Generation, generate_batch, generate_ids
+from pplava_core.models.language import generation
+from pplava_core.models.language.generation import Generation, generate_batch, generate_ids
 
 END_IDS = frozenset({2, 7})
 MANY_END_IDS = END_IDS | {13, 20}

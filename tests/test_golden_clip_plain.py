@@ -13,10 +13,10 @@ from pplava_core.alignment import cosine_similarity
 from pplava_core.errors import ModelError, UsageError
 from pplava_core.media import resize_picture
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation import generate_ids
-from pplava_core.models.generation_settings import Generation
-from pplava_core.models.text_pieces import TextPieces
-from pplava_core.models.words import VISUAL_ID
+from pplava_core.models.language.generation import generate_ids
+from pplava_core.models.language.generation_settings import Generation
+from pplava_core.models.language.text_pieces import TextPieces
+from pplava_core.models.language.words import VISUAL_ID
 from pplava_core.session import PoolingChoice, Session
 from pplava_core.types import Clip, ClipSource
 

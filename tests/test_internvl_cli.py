@@ -14,7 +14,7 @@ from cli_fakes import write_picture
 from small_models import write_clip as write_film
 from tiny_internvl import write_clip, write_internvl
 
-from pplava_core.models.aligner_folder import save_aligner
+from pplava_core.models.layouts.aligner_folder import save_aligner
 from pplava_core.train.align_base import new_aligner
 
 

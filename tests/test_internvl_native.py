@@ -15,7 +15,7 @@ from tiny_internvl import write_internvl
 
 from pplava_core import media
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation import Generation
+from pplava_core.models.language.generation import Generation
 from pplava_core.session import Ask, PoolingChoice, Session
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.types import Sampling

@@ -18,8 +18,8 @@ from judge_server import (
 )
 
 from pplava_core.errors import ModelError, PplavaError, UsageError
-from pplava_core.evals import judge as judge_module
-from pplava_core.evals.judge import Judge, NotJudgedError
+from pplava_core.evals.judges import judge as judge_module
+from pplava_core.evals.judges.judge import Judge, NotJudgedError
 
 KEY = "sk-very-secret-0123456789"
 MESSAGES = [{"role": "user", "content": "Is it right?"}]

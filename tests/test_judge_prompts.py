@@ -6,8 +6,8 @@ import pytest
 
 from pplava_core.errors import InputError, UsageError
 from pplava_core.evals.base import PROTOCOLS
-from pplava_core.evals.judge_prompts import OUR_WORDING, our_prompts, read_prompts
-from pplava_core.evals.vcg_scores import ASPECTS
+from pplava_core.evals.benchmarks.vcg_scores import ASPECTS
+from pplava_core.evals.judges.judge_prompts import OUR_WORDING, our_prompts, read_prompts
 
 FIELDS = {
     "question": "what costs $5?",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pplava_core.evals.base import PROTOCOLS
-from pplava_core.evals.judge_replies import MATCH, read_verdict, verdict_of, yes_or_no
+from pplava_core.evals.judges.judge_replies import MATCH, read_verdict, verdict_of, yes_or_no
 
 _FILE = Path(__file__).parent / "data" / "evals" / "extraction_cases_judges.jsonl"
 CASES = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]

@@ -10,13 +10,13 @@ from judge_server import completion, fails, judge_server, replies, says, sends
 
 from pplava_core.errors import InputError, ModelError, UsageError
 from pplava_core.evals.base import Item, Prediction, Settings
-from pplava_core.evals.judge import TRANSPORT_RETRIES, Judge
-from pplava_core.evals.judging import (
+from pplava_core.evals.benchmarks.msrvttqa import MSRVTTQA
+from pplava_core.evals.judges.judge import TRANSPORT_RETRIES, Judge
+from pplava_core.evals.judges.judging import (
     FAILURES_IN_A_ROW,
     JudgingOutcome,
     judge_predictions,
 )
-from pplava_core.evals.msrvttqa import MSRVTTQA
 
 YES, NO = "{'pred': 'yes', 'score': 4}", "{'pred': 'no', 'score': 1}"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from judge_server import judge_server, says
 
 from pplava_core.evals.base import Item, Prediction, Settings
-from pplava_core.evals.judge import Judge
-from pplava_core.evals.judging import JudgingOutcome, judge_predictions
-from pplava_core.evals.msrvttqa import MSRVTTQA
+from pplava_core.evals.benchmarks.msrvttqa import MSRVTTQA
+from pplava_core.evals.judges.judge import Judge
+from pplava_core.evals.judges.judging import JudgingOutcome, judge_predictions
 
 COUNT, CONCURRENCY, KILLS = 60, 3, 3
 PROGRAM = """

@@ -19,8 +19,8 @@ from pplava_core import media
 from pplava_core.errors import UsageError
 from pplava_core.feature_cache import FeatureCache
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation_settings import Generation
-from pplava_core.models.words import VISUAL_ID
+from pplava_core.models.language.generation_settings import Generation
+from pplava_core.models.language.words import VISUAL_ID
 from pplava_core.session import PoolingChoice, Session
 from pplava_core.types import Sampling
 

@@ -12,8 +12,8 @@ from small_models import write_clip
 
 from pplava_core.errors import ModelError
 from pplava_core.models.checkpoint import describe_model, load_model
-from pplava_core.models.generation_settings import Generation
-from pplava_core.models.words import VISUAL_ID
+from pplava_core.models.language.generation_settings import Generation
+from pplava_core.models.language.words import VISUAL_ID
 from pplava_core.session import PoolingChoice, Session
 
 NATIVE = PoolingChoice(weighting="native")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pplava_core.errors import UsageError
-from pplava_core.models.prompts import TEMPLATES, VISUAL
+from pplava_core.models.language.prompts import TEMPLATES, VISUAL
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "ppllava_prompt_oracle.json").read_bytes())
 

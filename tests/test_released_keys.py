@@ -14,11 +14,11 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, rename_source_key
 
 from pplava_core.errors import ModelError
-from pplava_core.models import aligner_folder
 from pplava_core.models.bt_adapter import BtAdapter, bt_adapter_state
 from pplava_core.models.dual_encoder import DualEncoder
-from pplava_core.models.released_weights import dual_encoder_state
-from pplava_core.models.transformers_folder import describe_folder, is_extra, load_settings
+from pplava_core.models.layouts import aligner_folder
+from pplava_core.models.layouts.released_weights import dual_encoder_state
+from pplava_core.models.layouts.transformers_folder import describe_folder, is_extra, load_settings
 from pplava_core.window import Window
 
 DATA = Path(__file__).parent / "data" / "released_keys.json.gz"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from small_models import small_tokenizer
 from small_tokenizers import CONTROL, byte_level, llama_style
 
-from pplava_core.models.text_pieces import TextPieces, has_stop
+from pplava_core.models.language.text_pieces import TextPieces, has_stop
 
 TOKENIZERS = {"nano": small_tokenizer, "llama": llama_style, "bytes": byte_level}
 LINES = (

@@ -16,7 +16,7 @@ from small_runs import Killed, few_amounts, follow, log_of, same_weights, weight
 from pplava_core import train
 from pplava_core.errors import ModelError, RecipeError
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.language.generation import Generation, generate_ids
 from pplava_core.shapes.questions import TYPES
 from pplava_core.train import loop
 from pplava_core.train.align import (

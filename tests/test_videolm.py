@@ -10,9 +10,9 @@ import torch
 from small_models import GRID_SIZE, PICTURE_SIZE, WIDTH, small_model
 
 from pplava_core.errors import ShapeError, UsageError
-from pplava_core.models.generation import Generation, generate_ids
+from pplava_core.models.language.generation import Generation, generate_ids
+from pplava_core.models.language.words import VISUAL_ID, pad_rows
 from pplava_core.models.videolm import WEIGHTINGS
-from pplava_core.models.words import VISUAL_ID, pad_rows
 from pplava_core.types import Clip, ClipSource
 from pplava_core.window import Window
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from pplava_core.errors import ModelError
 from pplava_core.models.checkpoint import load_model
-from pplava_core.models.tensor_files import names_in, weight_files
-from pplava_core.models.weight_index import indexed
+from pplava_core.models.layouts.tensor_files import names_in, weight_files
+from pplava_core.models.layouts.weight_index import indexed
 
 FOLDER = Path(__file__).parent / "golden" / "clip_plain"
 TENSORS = load_file(FOLDER / "checkpoint" / "model.safetensors")

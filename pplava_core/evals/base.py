@@ -2,7 +2,7 @@
 
 Everything that differs from benchmark to benchmark stands in one class a benchmark; how items
 are asked, kept, resumed and shown is the same for all and stands elsewhere. Knows no model
-and no benchmark by name. Rows with their intervals are made by `pplava_core.evals.tables`.
+and no benchmark by name. Rows with their intervals are made by `pplava_core.evals.results.tables`.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Benchmark(ABC):
         Raises:
             InputError: the data folder has no video of the item, or it cannot be unpacked.
         """
-        from pplava_core.evals.videos import unpacked
+        from pplava_core.evals.data.videos import unpacked
 
         if item.video is None:
             raise InputError(

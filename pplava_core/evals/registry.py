@@ -12,16 +12,16 @@ from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark
 
 BENCHMARKS = {
-    "videomme": "pplava_core.evals.videomme:VideoMME",
-    "mvbench": "pplava_core.evals.mvbench:MVBench",
-    "nextqa": "pplava_core.evals.nextqa:NextQA",
-    "egoschema": "pplava_core.evals.egoschema:EgoSchema",
-    "longvideobench": "pplava_core.evals.longvideobench:LongVideoBench",
-    "activitynetqa": "pplava_core.evals.activitynetqa:ActivityNetQA",
-    "msvdqa": "pplava_core.evals.msvdqa:MSVDQA",
-    "msrvttqa": "pplava_core.evals.msrvttqa:MSRVTTQA",
-    "vcgbench": "pplava_core.evals.vcgbench:VCGBench",
-    "shapes": "pplava_core.evals.shapes_benchmark:Shapes",
+    "videomme": "pplava_core.evals.benchmarks.videomme:VideoMME",
+    "mvbench": "pplava_core.evals.benchmarks.mvbench:MVBench",
+    "nextqa": "pplava_core.evals.benchmarks.nextqa:NextQA",
+    "egoschema": "pplava_core.evals.benchmarks.egoschema:EgoSchema",
+    "longvideobench": "pplava_core.evals.benchmarks.longvideobench:LongVideoBench",
+    "activitynetqa": "pplava_core.evals.benchmarks.activitynetqa:ActivityNetQA",
+    "msvdqa": "pplava_core.evals.benchmarks.msvdqa:MSVDQA",
+    "msrvttqa": "pplava_core.evals.benchmarks.msrvttqa:MSRVTTQA",
+    "vcgbench": "pplava_core.evals.benchmarks.vcgbench:VCGBench",
+    "shapes": "pplava_core.evals.benchmarks.shapes_benchmark:Shapes",
 }
 "As it is typed, and its class."
 

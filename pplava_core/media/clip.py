@@ -232,7 +232,7 @@ def _clip(
         warnings.append(f"only {found} different frames for {wanted}: some are shown repeatedly")
     is_cut = isinstance(gathering, Cutting)
     if len(set(gathering.sizes.values())) > 1 and not is_cut:
-        warnings.append("pictures of several sizes were fitted to the size of the first")
+        warnings.append("pictures of several sizes were each brought to one size")
     has_clock = kind == "video"
     shows_tiles = is_cut and kind in ("image", "images")
     height, width = next(iter(gathering.sizes.values()))

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from pplava_core.content_hash import content_hash
 from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig, is_own_format, read_config
+from pplava_core.models.language.tokenizer import FILE_NAME as TOKENIZER_NAME
+from pplava_core.models.language.tokenizer import load_tokenizer
 from pplava_core.models.placement import Placement
-from pplava_core.models.tokenizer import FILE_NAME as TOKENIZER_NAME
-from pplava_core.models.tokenizer import load_tokenizer
 from pplava_core.paths import features_directory
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def describe_model(folder: Path) -> VideoLMConfig:
     """
     if is_own_format(folder):
         return read_config(folder)
-    from pplava_core.models.transformers_folder import describe_folder
+    from pplava_core.models.layouts.transformers_folder import describe_folder
 
     return describe_folder(folder)
 
@@ -76,7 +76,7 @@ def load_model(
             what = "--quantize" if placement.quantize else "an aligner of its own"
             raise ModelError(f"{config.name} is small and whole: {what} does not apply to it")
         return _load_own(folder, config, placement)
-    from pplava_core.models.transformers_folder import load_transformers_model
+    from pplava_core.models.layouts.transformers_folder import load_transformers_model
 
     if config is None:
         revision = revision_of(folder)
@@ -136,7 +136,7 @@ def _assemble(config: VideoLMConfig, tokenizer: Tokenizer, revision: str) -> Vid
 
     from pplava_core.models.backbones import adapter
     from pplava_core.models.dual_encoder import DualEncoder, PatchHeadSettings, TextTowerSettings
-    from pplava_core.models.tokenizer import NanoWords
+    from pplava_core.models.language.tokenizer import NanoWords
     from pplava_core.models.videolm import VideoLM
 
     return VideoLM(
@@ -188,7 +188,7 @@ def revision_of(folder: Path, *more: Path) -> str:
         folder: of either format.
         more: further files that count.
     """
-    from pplava_core.models.tensor_files import weight_files
+    from pplava_core.models.layouts.tensor_files import weight_files
 
     digest = hashlib.sha256()
     for path in (folder / CONFIG_NAME, *weight_files(folder), *_beside_weights(folder), *more):
@@ -200,8 +200,8 @@ def _beside_weights(folder: Path) -> list[Path]:
     """Return what else shapes features: settings of pixels, and a tower that lies beside."""
     if is_own_format(folder):
         return []
-    from pplava_core.models.aligner_folder import SOURCE_FOLDER
     from pplava_core.models.backbones import is_original
+    from pplava_core.models.layouts.aligner_folder import SOURCE_FOLDER
 
     found = sorted([*folder.glob("*processor_config.json"), *folder.glob("video_processor/*.json")])
     values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))

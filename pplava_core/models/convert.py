@@ -40,9 +40,9 @@ def convert(source: Path, target: Path, *, quantize: str | None = None) -> None:
         UsageError: the target is there already, or the source is small and whole, or quantised.
         ModelError: the source cannot be loaded.
     """
-    from pplava_core.models.aligner_folder import save_aligner
+    from pplava_core.models.layouts.aligner_folder import save_aligner
+    from pplava_core.models.layouts.transformers_folder import aligner_of, hushed, load_settings
     from pplava_core.models.quantization import stored_quantization
-    from pplava_core.models.transformers_folder import aligner_of, hushed, load_settings
 
     if target.exists():
         raise UsageError(f"{target} is there already; name a folder that is not")

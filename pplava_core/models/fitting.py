@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pplava_core.errors import UsageError
+from pplava_core.models.layouts.transformers_folder import is_extra, load_settings
 from pplava_core.models.placement import Placement
 from pplava_core.models.quantization import agreed_quantization, stored_quantization
-from pplava_core.models.transformers_folder import is_extra, load_settings
 from pplava_core.window import Size, Window
 
 if TYPE_CHECKING:
@@ -240,8 +240,8 @@ def _what_would_fit(sizes: Sizes, work: Workload, placement: Placement, free: in
 
 def _extra_parameters(folder: Path) -> int:
     """Count what a checkpoint holds beyond transformers' class, and the aligner beside it."""
-    from pplava_core.models import aligner_folder
-    from pplava_core.models.tensor_files import tensor_sizes
+    from pplava_core.models.layouts import aligner_folder
+    from pplava_core.models.layouts.tensor_files import tensor_sizes
 
     count = sum(size for name, size in tensor_sizes(folder).items() if is_extra(name))
     for place in (aligner_folder.FOLDER, aligner_folder.SOURCE_FOLDER):

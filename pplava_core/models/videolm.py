@@ -16,7 +16,7 @@ from pplava_core import pooling, rivals
 from pplava_core.errors import ModelError, ShapeError, UsageError
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.dual_encoder import DualEncoder
-from pplava_core.models.words import VISUAL_ID, Words
+from pplava_core.models.language.words import VISUAL_ID, Words
 from pplava_core.types import Clip, ClipSource, InputKind, PatchGrid, VisualTokens
 from pplava_core.window import Size, Window
 

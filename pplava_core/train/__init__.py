@@ -74,7 +74,7 @@ def _run_align_base(
     recipe: Recipe, made: dict[str, Any], report: Report | None, progress: Any
 ) -> Path:
     """Train an aligner for a base model, and write it."""
-    from pplava_core.models.aligner_folder import FOLDER, save_aligner
+    from pplava_core.models.layouts.aligner_folder import FOLDER, save_aligner
     from pplava_core.train.align_base import AlignBaseStage
     from pplava_core.train.loop import train
 

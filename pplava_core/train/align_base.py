@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.errors import ModelError, RecipeError
-from pplava_core.models.aligner_folder import Aligner, from_pretrained
 from pplava_core.models.catalog import find_model
 from pplava_core.models.checkpoint import describe_model
 from pplava_core.models.dual_encoder import ClipPatchHead, PatchHeadSettings
-from pplava_core.models.words import tower_ids
+from pplava_core.models.language.words import tower_ids
+from pplava_core.models.layouts.aligner_folder import Aligner, from_pretrained
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.patch_samples import Progress, patch_samples
 from pplava_core.train.recipe import Recipe

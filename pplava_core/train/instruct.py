@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from pplava_core import pooling
 from pplava_core.errors import RecipeError
-from pplava_core.models.tokenizer import NanoWords
+from pplava_core.models.language.tokenizer import NanoWords
+from pplava_core.models.language.words import pad_rows
 from pplava_core.models.videolm import VideoLM
-from pplava_core.models.words import pad_rows
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS, Scene
 from pplava_core.train.align import patch_cosines

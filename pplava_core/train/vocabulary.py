@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pplava_core.models.tokenizer import train_tokenizer
+from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import draw_scene, scene_seed
 

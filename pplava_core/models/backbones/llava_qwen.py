@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pplava_core.errors import ModelError
-from pplava_core.models import aligner_folder
-from pplava_core.models.tensor_files import read_tensors
+from pplava_core.models.layouts import aligner_folder
+from pplava_core.models.layouts.tensor_files import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,7 +21,7 @@ from pplava_core.models import tiles
 from pplava_core.models.backbones import is_original, llava_next, llava_qwen
 from pplava_core.models.backbones.transformers_parts import pictures_of, square
 from pplava_core.models.config import VideoLMConfig
-from pplava_core.models.prompts import VISUAL
+from pplava_core.models.language.prompts import VISUAL
 from pplava_core.types import ClipSource, Preparation, VisualTokens
 
 

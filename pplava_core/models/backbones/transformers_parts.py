@@ -26,14 +26,14 @@ from torch import Tensor
 
 from pplava_core.errors import ModelError
 from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.language.prompts import TEMPLATES
+from pplava_core.models.language.words import TransformersWords
 from pplava_core.models.projector import before_last_layer, last_layer
-from pplava_core.models.prompts import TEMPLATES
-from pplava_core.models.words import TransformersWords
 from pplava_core.types import ClipSource, Preparation, VisualTokens
 from pplava_core.window import Size, Window
 
 if TYPE_CHECKING:
-    from pplava_core.models.aligner_folder import Aligner
+    from pplava_core.models.layouts.aligner_folder import Aligner
 
 FRAMES_PER_BATCH = 8
 _PICTURE_FILES = (("preprocessor_config.json", None), ("processor_config.json", "image_processor"))

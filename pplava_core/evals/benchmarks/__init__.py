@@ -1,0 +1,1 @@
+"""One file a benchmark, and what several of them share."""

@@ -1,0 +1,1 @@
+"""The folders that benchmarks' questions and videos lie in."""

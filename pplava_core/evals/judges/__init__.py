@@ -1,0 +1,1 @@
+"""Language models that read answers: asking them, reading them, keeping what they say."""

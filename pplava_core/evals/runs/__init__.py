@@ -1,0 +1,1 @@
+"""Asking the questions of a benchmark: in order, resumable, shared out over processes."""

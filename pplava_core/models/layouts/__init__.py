@@ -1,0 +1,1 @@
+"""Folders in other people's layouts, and the aligners in and beside them."""
