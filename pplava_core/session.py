@@ -153,6 +153,8 @@ class Session:
         )
         decoded = time.perf_counter()
         grid = model.encode(clip, progress)
+        if grid.features.is_cuda:
+            torch.cuda.synchronize(grid.features.device)
         timings = Timings(
             decode_seconds=decoded - started, encode_seconds=time.perf_counter() - decoded
         )

@@ -243,3 +243,21 @@ def test_code_in_a_folder_is_never_run(name, place, folder, tmp_path, monkeypatc
             load_model(folder)
         assert not mark.exists()
         values[key] = stranger
+
+
+def test_a_configuration_that_means_a_far_larger_model_takes_no_room(folder):
+    tiny.change_config(
+        folder,
+        text_config={
+            **json.loads((folder / "config.json").read_text())["text_config"],
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+        },
+    )
+    refused(folder, names="a model of")
+
+
+def test_an_adapter_that_would_change_the_model_unseen(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    refused(folder, names="adapter_config.json")

@@ -26,6 +26,7 @@ _PARAMETER_BYTES = {"4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "8bit": 1.0}
 _PROMPT_TOKENS = 512
 "Room for the words of a question and earlier turns."
 _FEWER_FRAMES, _LARGER_WINDOW = (64, 32, 16, 8), Window((4, 4, 4))
+_USUAL_WINDOW = Window((2, 3, 3))
 "What is tried, in this order, where a model does not fit as asked."
 
 
@@ -227,9 +228,13 @@ def _what_would_fit(sizes: Sizes, work: Workload, placement: Placement, free: in
         if count < work.num_frames:
             fewer = replace(work, num_frames=count)
             tries.append((f"--frames {count}", fewer, placement.quantize))
-    kernel = ",".join(map(str, _LARGER_WINDOW.kernel))
-    larger = replace(work, window=_LARGER_WINDOW)
-    tries.append((f"--kernel {kernel}", larger, placement.quantize))
+    if work.window is None:  # every patch is passed, whatever the kernel
+        pooled = replace(work, window=_USUAL_WINDOW)
+        tries.append(("--pooling average", pooled, placement.quantize))
+    else:
+        kernel = ",".join(map(str, _LARGER_WINDOW.kernel))
+        larger = replace(work, window=_LARGER_WINDOW)
+        tries.append((f"--kernel {kernel}", larger, placement.quantize))
     found: dict[str, str] = {}
     for words, changed, quantize in tries:
         need = sizes.estimate(changed, dtype=placement.dtype, quantize=quantize)

@@ -231,9 +231,10 @@ class VideoLM(nn.Module):
             return rivals.max_pool(features, window=window)
         if weighting == "average":
             return pooling.pool(features, None, window=window)
+        assert relevance is not None
         return pooling.pool(
             features,
-            relevance,
+            relevance.to(features.device),
             window=window,
             weighting=weighting,
             temperature=self.config.pooling_temperature,

@@ -20,7 +20,12 @@ from pplava_core.models import backbones
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.layouts import aligner_folder
 from pplava_core.models.layouts.aligner_folder import Aligner
-from pplava_core.models.layouts.tensor_files import read_tensors, tensor_names, weight_files
+from pplava_core.models.layouts.tensor_files import (
+    read_tensors,
+    tensor_names,
+    tensor_sizes,
+    weight_files,
+)
 from pplava_core.models.layouts.weight_index import indexed
 from pplava_core.models.placement import Placement
 from pplava_core.models.quantization import library_settings, stored_quantization, unify
@@ -87,7 +92,13 @@ def load_transformers_model(
     values = _values(folder)
     adapter = backbones.adapter(backbones.backbone_of(values))
     weight_files(folder)  # refuses what leads out of the folder before anything else opens it
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds a PEFT adapter (adapter_config.json), which would change the model "
+            "unseen; merge it into the weights, or take it out"
+        )
     settings = _guarded(adapter.load_config, folder)
+    _check_size(folder, settings)
     described = config or _described(adapter, folder, settings)
     llm, info = _load_llm(folder, settings, placement, adapter.key_mapping(values))
     _check_all_there(folder, _filled(adapter, llm, folder, info))
@@ -138,6 +149,30 @@ def _guarded(function: Any, *arguments: Any) -> Any:
         raise
     except Exception as error:
         raise ModelError(f"{arguments[0]}: config.json cannot be used: {_line(error)}") from error
+
+
+def _check_size(folder: Path, settings: Any) -> None:
+    """Refuse a configuration that means a far larger model before room is made for it.
+
+    Raises:
+        ModelError: the files hold less than half the values that the configuration asks for.
+    """
+    import torch
+    import transformers
+
+    if stored_quantization(settings) is not None:
+        return  # packed values are fewer
+    kind: Any = transformers.AutoModelForImageTextToText
+    with torch.device("meta"):
+        model = _guarded(lambda _: kind.from_config(settings), folder)
+    parts = [model.model.language_model, model.model.multi_modal_projector]
+    wanted = sum(tensor.numel() for part in parts for tensor in part.parameters())
+    found = sum(tensor_sizes(folder).values())
+    if found < wanted / 2:
+        raise ModelError(
+            f"{folder}: config.json means a model of {wanted:,} values, and its files hold "
+            f"{found:,}: they are incomplete or belong to another model"
+        )
 
 
 def _load_llm(
