@@ -75,6 +75,7 @@ def frames(
 ) -> None:
     """Write the pictures that the model would be shown as PNG files, times in their names.
 
+    A single picture is written whole, as it is before a large model cuts it into tiles.
     The folder also gets `sampling.json`, which says where in the film each picture is from.
     Prints the names of the pictures.
     """
