@@ -6,6 +6,7 @@ Knows numbers of frames and pictures; opens no file.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Gathering:
+class Gathering(ABC):
     """Takes full-size pictures one at a time, and keeps of each what the clip shows."""
 
     def __init__(self, indices: list[int]) -> None:
@@ -33,12 +34,13 @@ class Gathering:
         self.sizes[index] = (picture.shape[0], picture.shape[1])
         self._keep(index, picture)
 
+    @abstractmethod
     def _keep(self, index: int, picture: np.ndarray) -> None:
-        raise NotImplementedError
+        """Keep what the clip shows of a picture."""
 
+    @abstractmethod
     def frames(self) -> np.ndarray:
         """Return the clip's ``(T, H, W, 3)``, once every picture was taken."""
-        raise NotImplementedError
 
     def counts(self) -> list[int]:
         """Return how many frames of the clip each index gave."""

@@ -15,6 +15,7 @@ that pooling can stand between the two. An adapter module adds:
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ _FILM_FILES = (
 "Where transformers has kept a processor's settings, and under which key."
 
 
-class TransformersParts:
+class TransformersParts(ABC):
     """Tower and projector of a model of transformers, and how its tokens are laid out.
 
     Holds no weights of its own: they belong to ``llm``.
@@ -88,11 +89,11 @@ class TransformersParts:
         """Tell whether inputs of a kind are cut into tiles instead of resized."""
         return False
 
+    @abstractmethod
     def cut(self, picture: np.ndarray) -> np.ndarray:
         """Return the tiles ``(N, height, width, 3)`` of a picture ``(H, W, 3)``, uint8."""
-        raise NotImplementedError
 
-    def take_extra(self, tensors: Mapping[str, Tensor]) -> None:
+    def take_extra(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027: most have none
         """Take what a checkpoint holds for parts of its own, by the checkpoint's names."""
 
     def words(self, folder: Path, aligner: Aligner | None) -> TransformersWords:
@@ -198,13 +199,13 @@ class TransformersParts:
             return VisualTokens(tokens=tokens, block_sizes=blocks)
         return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
 
+    @abstractmethod
     def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
         """Return the tokens that the base model itself would make of ``(B, T, H, W, D)``.
 
         Raises:
             UsageError: it has no path for this kind of input.
         """
-        raise NotImplementedError
 
 
 def pictures_of(tokens: Tensor, source: ClipSource) -> tuple[list[Tensor], Tensor]:
