@@ -93,8 +93,8 @@ class TransformersParts(ABC):
     def cut(self, picture: np.ndarray) -> np.ndarray:
         """Return the tiles ``(N, height, width, 3)`` of a picture ``(H, W, 3)``, uint8."""
 
-    def take_extra(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027: most have none
-        """Take what a checkpoint holds for parts of its own, by the checkpoint's names."""
+    def take_extra(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Take what a checkpoint holds for parts of its own, by its names; most hold nothing."""
 
     def words(self, folder: Path, aligner: Aligner | None) -> TransformersWords:
         """Load the tokenizer and say how prompts are worded.
