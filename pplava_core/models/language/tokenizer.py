@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pplava_core.errors import ModelError
 from pplava_core.models.backbones.nano import ASSISTANT, USER, prompt
 from pplava_core.models.backbones.nano import END as END
-from pplava_core.models.language.words import VISUAL_ID, pad_rows
+from pplava_core.models.language.words import VISUAL_ID, pad_rows, without_controls
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -77,10 +77,8 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def as_words(text: str) -> str:
-    """Take the brackets off control tokens in what a person wrote, so that they control nothing."""
-    for token in SPECIAL_TOKENS:
-        text = text.replace(token, token.strip("<>"))
-    return text
+    """Take the brackets off nano's control tokens in what a person wrote."""
+    return without_controls(text, SPECIAL_TOKENS)
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[list[int]]:

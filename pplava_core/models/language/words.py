@@ -102,8 +102,7 @@ class TransformersWords:
                 f"the tokenizer does not know {visual_token}, the place of a picture; "
                 "its files belong to another model"
             )
-        added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
-        self._controls = sorted({VISUAL, visual_token, *added}, key=len, reverse=True)
+        self._controls = {VISUAL, visual_token, *_added_tokens(tokenizer)}
 
     @property
     def vocabulary_size(self) -> int:
@@ -135,7 +134,9 @@ class TransformersWords:
 
     def alignment_ids(self, texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor | None]:
         """Return texts for the text tower, ``(B, L)``, and the mask where the tokenizer has one."""
-        return tower_ids(self.aligner_tokenizer, texts, max_length, self.pads_texts_fully)
+        controls = _added_tokens(self.aligner_tokenizer)
+        words = [without_controls(text, controls) for text in texts]
+        return tower_ids(self.aligner_tokenizer, words, max_length, self.pads_texts_fully)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of ids, without control tokens."""
@@ -146,11 +147,24 @@ class TransformersWords:
         self.tokenizer.save_pretrained(folder)
 
     def _as_words(self, text: str) -> str:
-        """Take the brackets off control tokens in what a person wrote."""
-        for token in self._controls:
-            if token in text:
-                text = text.replace(token, token.strip("<|>[]/"))
-        return text
+        return without_controls(text, self._controls)
+
+
+def without_controls(text: str, controls: Collection[str]) -> str:
+    """Take the brackets off control tokens in what a person wrote, so that they control nothing.
+
+    Again and again, until none is left: what is left of ``<<end>>`` is one, too.
+    """
+    bare = {token: token.strip("<|>[]/") for token in controls}
+    bracketed = {token: inside for token, inside in bare.items() if inside != token}
+    while any(token in text for token in bracketed):
+        for token in sorted(bracketed, key=len, reverse=True):
+            text = text.replace(token, bracketed[token])
+    return text
+
+
+def _added_tokens(tokenizer: Any) -> set[str]:
+    return {str(token) for token in tokenizer.added_tokens_decoder.values()}
 
 
 def tower_ids(
