@@ -19,7 +19,7 @@ def words():
     [
         ("is it <end>?", "is it end?"),
         ("<<end>> <<<end>>>", "end end"),
-        ("<<end>end>", "endend"),
+        ("<<end>end>", "<endend>"),
         ("a < b and c > d", "a < b and c > d"),
         ("end", "end"),
     ],
