@@ -119,7 +119,7 @@ def run_benchmark(
     chosen = selection_from(selection)
     items = select(read_items(benchmark, data, settings), chosen)
     if judge.judge_only:
-        _judge_saved(benchmark, items, settings, running.folder, judging, out)
+        _judge_saved(benchmark, items, settings, chosen, running.folder, judging, out)
         return
     shard, model, out = shard_for(model, out)
     work = Work(
@@ -165,6 +165,7 @@ def _judge_saved(
     benchmark: Benchmark,
     items: Sequence[Item],
     settings: Settings,
+    selection: Selection,
     folder: Path | None,
     judging: Judging | None,
     out: Output,
@@ -172,13 +173,14 @@ def _judge_saved(
     """Have the answers of an earlier run judged.
 
     Raises:
-        UsageError: nobody said where they are.
+        UsageError: nobody said where they are, or they were given to something else.
     """
     from pplava_core.evals.runs.job import judge_saved
 
     if judging is None or folder is None:
         raise UsageError("--judge-only needs the -o of the answers: name their folder")
-    show_summary(judge_saved(benchmark, items, settings, folder, judging), folder, out)
+    summary = judge_saved(benchmark, items, settings, selection, folder, judging)
+    show_summary(summary, folder, out)
 
 
 def read_items(benchmark: Benchmark, data: Path, settings: Settings) -> list[Item]:

@@ -78,6 +78,30 @@ def test_answering_first_and_judging_later(server, evaluate, tmp_path):
     assert (tmp_path / "run" / "predictions.jsonl").read_bytes() == answers
 
 
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--protocol", "lmms"), 'settings.protocol was "official" and would be "lmms"'),
+        (("--limit", 3), "selection.limit was null and would be 3"),
+        (("--only", "colour"), 'selection.only was [] and would be ["colour"]'),
+        ((), "data.sha256 was"),
+    ],
+)
+def test_judging_later_is_held_to_what_was_asked(server, evaluate, tmp_path, options, difference):
+    make_activitynetqa(tmp_path / "data")
+    evaluate("activitynetqa", "--judge-url", server.url)
+    report = (tmp_path / "run" / "summary.json").read_bytes()
+    sent = len(server.requests)
+    if not options:
+        questions = tmp_path / "data" / "test_q.json"
+        questions.write_text(questions.read_text().replace("what", "which"))
+    refused = evaluate("activitynetqa", "--judge-only", "--judge-url", server.url, *options)
+    assert refused.code == 2
+    assert difference in refused.stderr.splitlines()[-1]
+    assert len(server.requests) == sent
+    assert (tmp_path / "run" / "summary.json").read_bytes() == report
+
+
 def test_lmms_asks_its_judge_in_its_way(server, evaluate, tmp_path):
     make_activitynetqa(tmp_path / "data")
     evaluate("activitynetqa", "--protocol", "lmms", "--judge-url", server.url)

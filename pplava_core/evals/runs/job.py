@@ -16,7 +16,7 @@ from typing import Any
 
 from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
-from pplava_core.evals.runs.manifest import claim_folder, make_manifest, read_manifest
+from pplava_core.evals.runs.manifest import claim_folder, hold_to_manifest, make_manifest
 from pplava_core.evals.runs.predictions import read_folder
 from pplava_core.evals.results.reports import question_records, summarise, write_reports
 from pplava_core.evals.runs.running import Progress, Work, answer_items
@@ -112,6 +112,7 @@ def judge_saved(
     benchmark: Benchmark,
     items: Sequence[Item],
     settings: Settings,
+    selection: Selection,
     folder: Path,
     judging: Judging,
 ) -> dict[str, Any]:
@@ -119,9 +120,9 @@ def judge_saved(
 
     Raises:
         InputError: the folder holds no run.
-        UsageError: nothing is answered there.
+        UsageError: its run was of other questions or settings, or nothing is answered there.
     """
-    manifest = read_manifest(folder)
+    manifest = hold_to_manifest(folder, benchmark, items, settings, selection)
     saved = read_folder(folder)
     if not any(item.id in saved for item in items):
         raise UsageError(f"{folder} holds no answers to these questions: run without --judge-only")

@@ -61,13 +61,9 @@ def make_manifest(
         reader: which library decodes.
         guide_positions: how far the aligner reads into a text; None is all it can.
     """
-    # What only scores answers (`strict`) is no reason to ask again.
     described = {
         "format": FORMAT,
-        "benchmark": benchmark.info.name,
-        "settings": {**dataclasses.asdict(settings), "strict": None},
-        "selection": dataclasses.asdict(selection),
-        "data": {"questions": len(items), "sha256": items_hash(items)},
+        **_asked(benchmark, items, settings, selection),
         "model": {
             "name": model.name,
             "revision": model.revision,
@@ -78,9 +74,7 @@ def make_manifest(
         "reader": reader,
         "versions": _versions(),
     }
-    # As it will be read again, so that tuples and lists do not differ.
-    values: dict[str, Any] = json.loads(json.dumps(described))
-    return values
+    return _as_read(described)
 
 
 def items_hash(items: Sequence[Item]) -> str:
@@ -129,6 +123,30 @@ def claim_folder(folder: Path, manifest: dict[str, Any], *, fresh: bool = False)
         raise unwritable(folder, error) from error
 
 
+def hold_to_manifest(
+    folder: Path,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    settings: Settings,
+    selection: Selection,
+) -> dict[str, Any]:
+    """Return the manifest of saved answers, if these questions are what was asked for them.
+
+    Raises:
+        InputError: the folder holds no run, or its manifest is damaged.
+        UsageError: the run was of other questions, or with other settings.
+    """
+    there = read_manifest(folder)
+    now = _as_read(_asked(benchmark, items, settings, selection))
+    found = differences({name: there.get(name) for name in now}, now)
+    if found:
+        raise UsageError(
+            f"{folder} holds another run ({'; '.join(found[:3])}): "
+            "repeat the options that its answers were given with"
+        )
+    return there
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a folder of results.
 
@@ -160,6 +178,25 @@ def differences(there: Any, now: Any, name: str = "") -> list[str]:
             )
         ]
     return [] if there == now else [f"{name} was {_shown(there)} and would be {_shown(now)}"]
+
+
+def _asked(
+    benchmark: Benchmark, items: Sequence[Item], settings: Settings, selection: Selection
+) -> dict[str, Any]:
+    """Describe what is asked, whoever answers."""
+    return {
+        "benchmark": benchmark.info.name,
+        # What only scores answers (`strict`) is no reason to ask again.
+        "settings": {**dataclasses.asdict(settings), "strict": None},
+        "selection": dataclasses.asdict(selection),
+        "data": {"questions": len(items), "sha256": items_hash(items)},
+    }
+
+
+def _as_read(described: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they will be read again, so that tuples and lists do not differ."""
+    values: dict[str, Any] = json.loads(json.dumps(described))
+    return values
 
 
 def _shown(value: Any) -> str:
