@@ -16,9 +16,9 @@ from typing import Any
 
 from pplava_core.errors import UsageError
 from pplava_core.evals.base import Benchmark, Item, Prediction, Settings
+from pplava_core.evals.results.reports import question_records, summarise, write_reports
 from pplava_core.evals.runs.manifest import claim_folder, hold_to_manifest, make_manifest
 from pplava_core.evals.runs.predictions import read_folder
-from pplava_core.evals.results.reports import question_records, summarise, write_reports
 from pplava_core.evals.runs.running import Progress, Work, answer_items
 from pplava_core.evals.runs.selection import Selection
 from pplava_core.evals.runs.sharding import Shard
