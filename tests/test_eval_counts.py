@@ -9,6 +9,7 @@ from eval_judged_datasets import BUILDERS as JUDGED_BUILDERS
 from pplava_core.evals.base import Item, Prediction, Settings
 from pplava_core.evals.registry import BENCHMARKS, find_benchmark
 from pplava_core.evals.results.reports import facts, question_records, summarise
+from pplava_core.evals.results.tables import mean_row
 
 MAKERS = BUILDERS | JUDGED_BUILDERS
 
@@ -68,3 +69,10 @@ def test_what_other_programs_write_beside_an_answer_is_passed_over(details, tmp_
         assert summary["counts"].get("judged", 0) == 0
         assert dict(facts(summary)).keys() == {"protocol", "counts"}
         assert len(question_records(benchmark, items, predictions, Settings())) == len(items)
+
+
+def test_a_mean_score_has_an_interval_on_the_scale():
+    low, high = mean_row("few", [0, 0, 4]), mean_row("few", [5, 5, 1])
+    assert (low.low, high.high) == (0.0, 5.0)
+    assert low.high < 5.0
+    assert high.low > 0.0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pplava_core.evals.base import Extracted, Item, Prediction, Row, Table
 
+_BEST_SCORE = 5.0
 _NORMAL_95 = 1.959964
 
 
@@ -65,14 +66,18 @@ def share_row(name: str, hits: float, count: int) -> Row:
 
 
 def mean_row(name: str, scores: Sequence[float]) -> Row:
-    """Make the row of a mean score; the interval is the mean's, by its standard error."""
+    """Make the row of a judge's mean score, 0 to 5.
+
+    The interval is the mean's, by its standard error, as far as it lies on the scale.
+    """
     count = len(scores)
     if count == 0:
         return Row(name=name, count=0, value=0.0, low=0.0, high=0.0, unit="score")
     mean = math.fsum(scores) / count
     spread = math.fsum((score - mean) ** 2 for score in scores)
     half = _NORMAL_95 * math.sqrt(spread / (count - 1) / count) if count > 1 else 0.0
-    return Row(name=name, count=count, value=mean, low=mean - half, high=mean + half, unit="score")
+    low, high = max(mean - half, min(0.0, mean)), min(mean + half, max(_BEST_SCORE, mean))
+    return Row(name=name, count=count, value=mean, low=low, high=high, unit="score")
 
 
 def tables_by_axis(
