@@ -1,8 +1,13 @@
 """A folder of rendered films and a JSON Lines file of questions about them.
 
 Films are real mp4 files at many sizes and frame rates, so that what is measured on them
-holds for files. A third of them are `unusual`: sizes, frame rates and aspect ratios that
-training never shows. Knows no model.
+holds for files. A fifth of them are `unusual`: sizes, frame rates and aspect ratios that
+training never shows. Half of the questions are worded as training never does. Knows no model.
+
+There are five sets. `plain` asks everything; `redundant` has films of 20 seconds to two
+minutes, and a few of ten, of which a few seconds or one small thing matter; `long-prompt` puts
+a hundred words before the question; `unseen` asks about combinations of colour, shape and
+motion that training never shows; `chat` asks five questions in a row, later ones about "it".
 """
 
 from __future__ import annotations
@@ -24,14 +29,37 @@ import numpy as np
 
 from pplava_core.errors import InputError, UsageError
 from pplava_core.shapes.film import encode_mp4
-from pplava_core.shapes.questions import TYPES, Question, ask
+from pplava_core.shapes.questions import BRIEF_TYPES, TYPES, Question, ask, dialogue
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import Scene, all_apart, draw_scene, scene_seed
+from pplava_core.shapes.scene import (
+    Scene,
+    all_apart,
+    draw_redundant_scene,
+    draw_scene,
+    key_things,
+    scene_seed,
+)
+from pplava_core.shapes.wordings import long_prompt
 
 QUESTIONS_NAME = "questions.jsonl"
 _USUAL = {"shorter": (120, 160, 240, 360), "fps": (8.0, 12.0, 15.0, 24.0, 25.0, 30.0)}
 _UNUSUAL = {"shorter": (80, 400), "fps": (5.0, 10.0, 29.97, 50.0, 60.0), "aspect": (0.5, 2.0, 2.39)}
+_REDUNDANT = {"shorter": (96, 120, 160), "fps": (5.0, 8.0, 10.0)}
+_UNUSUAL_SHARE = 0.2
+_VERY_LONG_EVERY = 25
+"One redundant film in so many lasts ten minutes."
 _SCENES_PER_QUESTION = 0.25
+SETS = ("plain", "redundant", "long-prompt", "unseen", "chat")
+_MANY_ANSWERS = ("caption", "order", "larger", "faster", "face")
+"Types whose answers are too many to take in turn."
+TURNS = 5
+"Questions of a conversation in the set `chat`."
+TYPES_OF_SET: dict[str, tuple[str, ...]] = {
+    "plain": TYPES,
+    "redundant": tuple(name for name in BRIEF_TYPES if name not in ("face", "read")),
+    "long-prompt": tuple(name for name in TYPES if name not in ("caption", "choice")),
+    "unseen": tuple(name for name in TYPES if name not in ("count", "caption", "face", "read")),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +75,8 @@ class Film:
     crf: int
     setting: str
     "`usual` or `unusual`."
+    sampling_fps: float | None = None
+    "Frames per second at which the film is to be sampled; None leaves it to the model."
 
     @property
     def frame_count(self) -> int:
@@ -65,11 +95,17 @@ class Item:
 
     film: Film
     question: Question
+    wording: str = "known"
+    "`known` from training, or `new`."
+    turn: int = 0
+    "Place in a conversation about the film; 0 begins one, or stands alone."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of the line."""
         film = dataclasses.asdict(self.film)
-        return {"video": self.film.file_name, **dataclasses.asdict(self.question), "film": film}
+        asked = dataclasses.asdict(self.question)
+        place = {"wording": self.wording, "turn": self.turn}
+        return {"video": self.film.file_name, **asked, **place, "film": film}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Item:
@@ -77,42 +113,107 @@ class Item:
         film = {**values["film"], "scene": Scene.from_dict(values["film"]["scene"])}
         question = {field.name: values[field.name] for field in dataclasses.fields(Question)}
         question["targets"] = tuple(question["targets"])
-        return cls(film=Film(**film), question=Question(**question))
+        return cls(
+            film=Film(**film),
+            question=Question(**question),
+            wording=values.get("wording", "known"),
+            turn=values.get("turn", 0),
+        )
 
 
-def choose_items(split: str, seed: int, question_count: int) -> list[Item]:
+def choose_items(split: str, seed: int, question_count: int, test_set: str = "plain") -> list[Item]:
     """Choose questions about a split's scenes: as many of every type, answers balanced.
 
     Of each type every answer is taken in turn as long as the scenes have it, so that the
-    best constant answer does badly.
+    best constant answer does badly. Conversations are taken as they come.
+
+    Raises:
+        KeyError: the set is none of `SETS`.
     """
-    quota = -(-question_count // len(TYPES))
+    if test_set == "chat":
+        numbers = range(-(-question_count // TURNS))
+        films = [plan_film(split, seed, number, test_set) for number in numbers]
+        return [item for film in films for item in _conversation(film, seed)]
+    types = TYPES_OF_SET[test_set]
+    quota = -(-question_count // len(types))
     fewest = max(round(question_count * _SCENES_PER_QUESTION), 40)
-    candidates: dict[str, dict[str, list[Item]]] = {name: defaultdict(list) for name in TYPES}
+    candidates: dict[str, dict[str, list[Item]]] = {name: defaultdict(list) for name in types}
     for number in count():
         enough = all(sum(map(len, found.values())) >= quota for found in candidates.values())
         if number >= fewest and enough:
             break
-        film = plan_film(split, seed, number)
-        rng = np.random.default_rng([seed, number, 77])
-        for question in ask(film.scene, rng, TYPES):
-            answer = question.answer if question.type not in ("caption", "order") else ""
-            candidates[question.type][answer].append(Item(film=film, question=question))
-    chosen = [item for name in TYPES for item in _in_turn(candidates[name], quota)]
-    return sorted(chosen, key=lambda item: (item.film.number, TYPES.index(item.question.type)))
+        film = plan_film(split, seed, number, test_set)
+        for item in _questions(film, seed, test_set):
+            name = item.question.type
+            answer = item.question.answer if name not in _MANY_ANSWERS else ""
+            candidates[name][answer].append(item)
+    chosen = [item for name in types for item in _in_turn(candidates[name], quota)]
+    return sorted(chosen, key=lambda item: (item.film.number, types.index(item.question.type)))
 
 
-def plan_film(split: str, seed: int, number: int) -> Film:
+def _questions(film: Film, seed: int, test_set: str) -> list[Item]:
+    """Ask one question of every type about a film."""
+    scene, types = film.scene, TYPES_OF_SET[test_set]
+    rng = np.random.default_rng([seed, film.number, 77])
+    new = bool(rng.random() < 0.5)
+    about = {"redundant": key_things(scene), "unseen": (0,)}.get(test_set)
+    asked = ask(scene, rng, types, about=about, paraphrased=new)
+    if test_set == "unseen":
+        asked = [question for question in asked if question.targets]
+    if test_set == "long-prompt":
+        others = [f"the {thing.phrase}" for thing in scene.things]
+        asked = [
+            dataclasses.replace(q, text=long_prompt(q.text, rng, distractors=others, new=new))
+            for q in asked
+        ]
+    wording = "new" if new else "known"
+    return [Item(film=film, question=question, wording=wording) for question in asked]
+
+
+def _conversation(film: Film, seed: int) -> list[Item]:
+    rng = np.random.default_rng([seed, film.number, 78])
+    new = bool(rng.random() < 0.5)
+    asked = dialogue(film.scene, rng, TURNS, paraphrased=new)
+    wording = "new" if new else "known"
+    return [Item(film=film, question=q, wording=wording, turn=n) for n, q in enumerate(asked)]
+
+
+def plan_film(split: str, seed: int, number: int, test_set: str = "plain") -> Film:
     """Decide how scene `number` of a split is filmed."""
-    scene = draw_scene(scene_seed(split, seed, number))
-    rng = np.random.default_rng([seed, number, 55])
-    unusual = bool(rng.random() < 1 / 3)
+    # Each set has scenes of its own.
+    scene_number = number + 1_000_000 * SETS.index(test_set)
+    drawn = scene_seed(split, seed, scene_number)
+    rng = np.random.default_rng([seed, scene_number, 55])
+    if test_set == "redundant":
+        return _plan_long_film(drawn, number, rng)
+    scene = draw_scene(drawn, held_out=test_set == "unseen")
+    unusual = bool(rng.random() < _UNUSUAL_SHARE)
     choices = _UNUSUAL if unusual else _USUAL
     if unusual:
         # A narrow picture brings things together; only an aspect that hides none will do.
         fitting = [aspect for aspect in choices["aspect"] if all_apart(scene.things, aspect)]
         if fitting:
             scene = dataclasses.replace(scene, aspect=float(rng.choice(fitting)))
+    return _filmed(scene, number, rng, choices, setting="unusual" if unusual else "usual")
+
+
+def _plan_long_film(drawn: np.random.SeedSequence, number: int, rng: np.random.Generator) -> Film:
+    very_long = number % _VERY_LONG_EVERY == _VERY_LONG_EVERY - 1
+    scene = draw_redundant_scene(drawn, seconds=(540.0, 600.0) if very_long else (20.0, 120.0))
+    choices = {"shorter": (96,), "fps": (5.0,)} if very_long else _REDUNDANT
+    film = _filmed(scene, number, rng, choices, setting="very long" if very_long else "long")
+    # Three frames at least must hold what is seen for three seconds.
+    return dataclasses.replace(film, sampling_fps=2.0 if scene.duration_seconds <= 60 else 1.0)
+
+
+def _filmed(
+    scene: Scene,
+    number: int,
+    rng: np.random.Generator,
+    choices: dict[str, tuple[Any, ...]],
+    *,
+    setting: str,
+) -> Film:
     shorter = int(rng.choice(choices["shorter"]))
     height = shorter if scene.aspect >= 1 else 2 * round(shorter / scene.aspect / 2)
     width = 2 * round(shorter * scene.aspect / 2) if scene.aspect >= 1 else shorter
@@ -123,7 +224,7 @@ def plan_film(split: str, seed: int, number: int) -> Film:
         width=width,
         fps=float(rng.choice(choices["fps"])),
         crf=int(rng.integers(18, 31)),
-        setting="unusual" if unusual else "usual",
+        setting=setting,
     )
 
 
@@ -140,6 +241,7 @@ def write_dataset(
     split: str,
     seed: int,
     question_count: int,
+    test_set: str = "plain",
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -150,6 +252,7 @@ def write_dataset(
         split: one of `shapes.scene.SPLITS`.
         seed: the same seed gives the same questions and the same frames.
         question_count: at least so many, evenly over the types.
+        test_set: one of `SETS`.
         workers: processes that render; None is one for each core.
         progress: called with films done and in all.
 
@@ -161,7 +264,7 @@ def write_dataset(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already; name a new folder or delete it")
-    items = choose_items(split, seed, question_count)
+    items = choose_items(split, seed, question_count, test_set)
     films = list({item.film.number: item.film for item in items}.values())
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")

@@ -7,153 +7,127 @@ that, one answer would be right most of the time and accuracy would mean little.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 
-from pplava_core.shapes.scene import COLOURS, KINDS, Scene, Thing
-
-STATIC_TYPES = ("count", "count_colour", "count_kind", "colour", "kind", "position", "presence")
-MOVING_TYPES = ("motion", "order", "event")
-TYPES = (*STATIC_TYPES, *MOVING_TYPES, "choice", "caption")
-DETAILS = ("short", "normal", "long")
-_CELL_MARGIN = 0.035
-_COLUMNS, _ROWS = ("left", "", "right"), ("top", "", "bottom")
-
-_WORDINGS: dict[str, tuple[str, ...]] = {
-    "count": (
-        "how many objects are there?",
-        "how many objects?",
-        "how many shapes are there in total?",
-        "how many things can you see?",
-        "count the objects.",
-        "how many different objects appear in the video?",
-    ),
-    "count_colour": (
-        "how many {0} objects are there?",
-        "how many {0} shapes can you see?",
-        "how many objects are {0}?",
-        "count the {0} things.",
-        "how many {0} ones are there?",
-    ),
-    "count_kind": (
-        "how many {0}s are there?",
-        "how many {0}s can you see?",
-        "count the {0}s.",
-        "what is the number of {0}s?",
-    ),
-    "colour": (
-        "what colour is {0}?",
-        "what color is {0}?",
-        "which colour does {0} have?",
-        "tell me the colour of {0}.",
-    ),
-    "kind": (
-        "what shape is {0}?",
-        "what kind of shape is {0}?",
-        "which shape does {0} have?",
-        "what is {0}?",
-    ),
-    "position": (
-        "where is {0}?",
-        "in which part of the picture is {0}?",
-        "where can {0} be found?",
-        "where do you see {0}?",
-    ),
-    "presence": (
-        "is there a {0}?",
-        "is there a {0} in the video?",
-        "can you see a {0}?",
-        "does a {0} appear?",
-        "do you see any {0}?",
-    ),
-    "motion": (
-        "which way does {0} move?",
-        "in which direction does {0} go?",
-        "where is {0} moving?",
-        "how does {0} move?",
-    ),
-    "order": (
-        "which appears first, {0} or {1}?",
-        "what comes first, {0} or {1}?",
-        "which is seen first, {0} or {1}?",
-    ),
-    "event": (
-        "does {0} vanish before the end?",
-        "does {0} disappear?",
-        "is {0} gone at the end?",
-    ),
-    "caption_short": (
-        "describe the video briefly.",
-        "describe the video in a few words.",
-        "what is in the video?",
-    ),
-    "caption_normal": (
-        "describe the video.",
-        "what happens in the video?",
-        "describe what you see.",
-    ),
-    "caption_long": (
-        "describe the video in detail.",
-        "give a long description of the video.",
-        "describe everything that happens in the video.",
-    ),
-}
-_LEAD_INS = (
-    "please answer: ",
-    "look closely at the video. ",
-    "i have a question about this clip: ",
-    "watch the whole video carefully, then tell me, ",
+from pplava_core.shapes.asking import NOTHING, Asker, Question, is_clear
+from pplava_core.shapes.descriptions import DETAILS, caption, cell_words
+from pplava_core.shapes.scene import (
+    COLOURS,
+    DIGITS,
+    FACES,
+    KINDS,
+    LETTERS,
+    MOTIONS,
+    Scene,
+    Thing,
 )
+from pplava_core.shapes.wordings import CHOICE_FORMS, WORDINGS
+
+__all__ = ["DETAILS", "NOTHING", "TYPES", "Question", "ask", "caption", "dialogue"]
+
+STATIC_TYPES = (
+    "count", "count_colour", "count_kind", "colour", "kind", "position", "presence", "face",
+    "read", "relation", "larger",
+)  # fmt: skip
+MOVING_TYPES = (
+    "motion", "order", "before", "event", "faster", "blink", "when", "duration",
+)  # fmt: skip
+TYPES = (*STATIC_TYPES, *MOVING_TYPES, "choice", "caption")
+BRIEF_TYPES = (
+    "colour", "kind", "position", "presence", "motion", "read", "face", "order", "before", "choice",
+)  # fmt: skip
+"What can be asked about the few seconds that matter in a long film."
+STEP_SECONDS = 0.5
+"Moments and durations are told in steps of this."
+_CELL_MARGIN = 0.035
+_NOTHING_SHARE, _DULL_SHARE = 0.2, 0.35
+"""How often a question may be about nothing, and how often one is asked that nothing but the
+commonest answer is right for: without this they would be most of what is asked."""
+_CHOICE_TYPES = (
+    "colour", "kind", "count", "count_colour", "count_kind", "position", "motion",
+)  # fmt: skip
+_CELLS = tuple(cell_words(x / 3 + 0.1, y / 3 + 0.1) for y in range(3) for x in range(3))
+_STAYS = "it stays still"
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "kind": KINDS,
+    "count": tuple("12345678"),
+    "count_colour": tuple("012345"),
+    "count_kind": tuple("012345"),
+    "position": _CELLS,
+    "motion": (_STAYS, *MOTIONS[1:]),
+}
+_FOLLOW_UPS = ("colour", "kind", "position", "motion", "event", "blink", "appears")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """One question about one scene."""
+def ask(
+    scene: Scene,
+    rng: np.random.Generator,
+    types: Sequence[str],
+    *,
+    about: Sequence[int] | None = None,
+    paraphrased: bool = False,
+) -> list[Question]:
+    """Return one question of each given type that the scene allows, answers chosen evenly.
 
-    type: str
-    "One of `TYPES`."
-    text: str
-    answer: str
-    targets: tuple[int, ...]
-    "Numbers of the things that the question is about; empty when nothing in the scene is."
-    named: bool
-    "Whether it names things to be found, as against asking about all of them."
-
-
-def ask(scene: Scene, rng: np.random.Generator, types: Sequence[str]) -> list[Question]:
-    """Return one question of each given type that the scene allows, answers chosen evenly."""
+    Args:
+        scene: what is asked about.
+        rng: chooses.
+        types: some of `TYPES`.
+        about: only questions about one of these things, or about what is not there.
+        paraphrased: in wordings that training never used.
+    """
+    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased)
     questions = []
     for name in types:
-        candidates = _CANDIDATES[name](scene, rng)
+        candidates = _CANDIDATES[name](asker)
+        if about is not None:
+            candidates = [q for q in candidates if not q.targets or set(q.targets) & set(about)]
         if candidates:
             questions.append(_pick_evenly(candidates, rng))
     return questions
 
 
-def with_lead_in(question: str, rng: np.random.Generator) -> str:
-    """Put a polite phrase before a question, as people do."""
-    return _LEAD_INS[int(rng.integers(len(_LEAD_INS)))] + question
+def dialogue(
+    scene: Scene, rng: np.random.Generator, turns: int, *, paraphrased: bool = False
+) -> list[Question]:
+    """Return questions that follow each other, of which some say no more than "it".
 
-
-def caption(scene: Scene, detail: str) -> str:
-    """Describe a scene from left to right: what, and with more detail also where and whither.
-
-    Raises:
-        KeyError: the detail is none of `DETAILS`.
+    The first names a thing; later ones ask on about it, and now and then about something
+    else that is named again.
     """
-    describe = {"short": _name, "normal": _name_and_motion, "long": _sentence}[detail]
-    parts = [describe(scene.things[number]) for number in _left_to_right(scene)]
-    if detail == "long":
-        return f"there {_are(len(parts))}. {' '.join(parts)}"
-    return f"{_objects(len(parts))}: {_join(parts)}."
+    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased)
+    numbers = [n for n in range(len(scene.things)) if asker.references(n)]
+    if not numbers:
+        return ask(scene, rng, [TYPES[int(n)] for n in rng.integers(0, 6, turns)])
+    asked: list[Question] = []
+    left: list[str] = []
+    number, way = -1, ""
+    while len(asked) < turns:
+        if not left or rng.random() < 0.15:
+            number = numbers[int(rng.integers(len(numbers)))]
+            way = asker.choose(asker.references(number))
+            left = [_FOLLOW_UPS[i] for i in rng.permutation(len(_FOLLOW_UPS))]
+            by_name = True
+        name = left.pop()
+        question = _about(asker, name, number, way if by_name else "it", known=way)
+        if question is not None:
+            if asked and rng.random() < 0.3:
+                question = replace(question, text=f"and {question.text}")
+            asked.append(question)
+            by_name = False
+        elif not left:
+            asked += ask(scene, rng, ["count"], paraphrased=paraphrased)
+    return asked
 
 
 def caption_wordings(detail: str) -> tuple[str, ...]:
     """Return the ways in which training asked for a description of this detail."""
-    return _WORDINGS[f"caption_{detail}"]
+    return WORDINGS[f"caption_{detail}"]
 
 
 def cell_name(x: float, y: float) -> str | None:
@@ -161,8 +135,13 @@ def cell_name(x: float, y: float) -> str | None:
     for value in (x, y):
         if min(abs(value - 1 / 3), abs(value - 2 / 3)) < _CELL_MARGIN:
             return None
-    words = (_ROWS[min(int(y * 3), 2)], _COLUMNS[min(int(x * 3), 2)])
-    return " ".join(word for word in words if word) or "centre"
+    return cell_words(x, y)
+
+
+def in_steps(seconds: float) -> str:
+    """Tell a time or a length of time as answers do."""
+    steps = round(seconds / STEP_SECONDS) * STEP_SECONDS
+    return f"{steps:.1f} seconds"
 
 
 def _pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Question:
@@ -172,232 +151,308 @@ def _pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Qu
     return matching[int(rng.integers(len(matching)))]
 
 
-def _word(name: str, rng: np.random.Generator, *parts: str) -> str:
-    wordings = _WORDINGS[name]
-    return wordings[int(rng.integers(len(wordings)))].format(*parts)
-
-
-def _references(scene: Scene, number: int) -> list[str]:
-    """Return the ways to point at one thing and no other."""
+def _about(asker: Asker, name: str, number: int, way: str, *, known: str) -> Question | None:
+    """Return a question about one thing, pointed at by `way`; None where it has no answer."""
+    scene = asker.scene
     thing = scene.things[number]
-    colours = Counter(other.colour for other in scene.things)
-    kinds = Counter(other.kind for other in scene.things)
-    phrases = Counter(other.phrase for other in scene.things)
-    ways = []
-    if phrases[thing.phrase] == 1:
-        ways.append(f"the {thing.phrase}")
-    if colours[thing.colour] == 1:
-        ways += [f"the {thing.colour} object", f"the {thing.colour} shape"]
-    if kinds[thing.kind] == 1:
-        ways.append(f"the {thing.kind}")
-    return ways
-
-
-def _pointing(
-    name: str, scene: Scene, rng: np.random.Generator, answer_of: Callable[[Thing], str | None]
-) -> list[Question]:
-    """Return questions about single things: any way to point at it that hides no answer."""
-    questions = []
-    for number, thing in enumerate(scene.things):
-        answer = answer_of(thing)
-        ways = [way for way in _references(scene, number) if answer and answer not in way.split()]
-        if answer and ways:
-            way = ways[int(rng.integers(len(ways)))]
-            text = _word(name, rng, way)
-            questions.append(_make(name, text, answer, (number,), named=True))
-    return questions
-
-
-def _make(name: str, text: str, answer: str, targets: Iterable[int], *, named: bool) -> Question:
-    return Question(type=name, text=text, answer=answer, targets=tuple(targets), named=named)
+    kind = "when" if name == "appears" else name
+    answer = _ANSWERS[kind](scene, thing)
+    if answer is None or answer in known.split():
+        return None
+    text = asker.word(name, way)
+    return asker.make(kind, text, answer, (number,))
 
 
 def _everything(scene: Scene) -> tuple[int, ...]:
     return tuple(range(len(scene.things)))
 
 
-def _count(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    answer = str(len(scene.things))
-    return [_make("count", _word("count", rng), answer, _everything(scene), named=False)]
+def _count(asker: Asker) -> list[Question]:
+    everything = _everything(asker.scene)
+    return [
+        asker.make("count", asker.word("count"), str(len(everything)), everything, named=False)
+    ]
 
 
-def _count_by(
-    name: str, attribute: str, values: Iterable[str], scene: Scene, rng: np.random.Generator
-) -> list[Question]:
+def _count_by(asker: Asker, name: str, attribute: str, values: Iterable[str]) -> list[Question]:
     questions = []
     for value in values:
-        owners = [n for n, thing in enumerate(scene.things) if getattr(thing, attribute) == value]
-        text = _word(name, rng, _plural_stem(value))
-        questions.append(_make(name, text, str(len(owners)), owners, named=True))
+        owners = [n for n, t in enumerate(asker.scene.things) if getattr(t, attribute) == value]
+        text = asker.word(name, _plural_stem(value))
+        questions.append(asker.make(name, text, str(len(owners)), owners))
     return questions
 
 
-def _count_colour(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _count_by("count_colour", "colour", COLOURS, scene, rng)
+def _count_colour(asker: Asker) -> list[Question]:
+    return _count_by(asker, "count_colour", "colour", COLOURS)
 
 
-def _count_kind(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _count_by("count_kind", "kind", KINDS, scene, rng)
+def _count_kind(asker: Asker) -> list[Question]:
+    if not all(is_clear(asker.scene, thing) for thing in asker.scene.things):
+        return []
+    return _count_by(asker, "count_kind", "kind", KINDS)
 
 
 def _plural_stem(word: str) -> str:
     return "crosse" if word == "cross" else word
 
 
-def _colour(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _pointing("colour", scene, rng, lambda thing: thing.colour)
+def _colour_of(scene: Scene, thing: Thing) -> str:
+    return thing.colour
 
 
-def _kind(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _pointing("kind", scene, rng, lambda thing: thing.kind)
+def _kind_of(scene: Scene, thing: Thing) -> str | None:
+    return thing.kind if is_clear(scene, thing) else None
 
 
-def _position(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    def place(thing: Thing) -> str | None:
-        return cell_name(*thing.start) if thing.motion == "still" else None
-
-    return _pointing("position", scene, rng, place)
+def _place_of(scene: Scene, thing: Thing) -> str | None:
+    still = thing.motion == "still" and scene.pan == (0.0, 0.0)
+    return cell_name(*thing.start) if still else None
 
 
-def _motion(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    def direction(thing: Thing) -> str:
-        return "it stays still" if thing.motion == "still" else thing.motion
-
-    return _pointing("motion", scene, rng, direction)
+def _direction_of(scene: Scene, thing: Thing) -> str:
+    return _STAYS if thing.motion == "still" else thing.motion
 
 
-def _event(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _pointing("event", scene, rng, lambda thing: "yes" if thing.vanishes < 1.0 else "no")
+def _fate_of(scene: Scene, thing: Thing) -> str:
+    return "yes" if thing.vanishes < 1.0 else "no"
 
 
-def _presence(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    present = {thing.phrase for thing in scene.things}
-    colours = [thing.colour for thing in scene.things]
-    kinds = [thing.kind for thing in scene.things]
+def _blinks_of(scene: Scene, thing: Thing) -> str | None:
+    # What comes or goes might be taken for blinking.
+    whole = thing.appears == 0.0 and thing.vanishes == 1.0
+    return str(len(thing.blinks)) if whole else None
+
+
+def _appearance_of(scene: Scene, thing: Thing) -> str | None:
+    return in_steps(thing.appears * scene.duration_seconds) if thing.appears > 0 else None
+
+
+def _vanishing_of(scene: Scene, thing: Thing) -> str | None:
+    return in_steps(thing.vanishes * scene.duration_seconds) if thing.vanishes < 1 else None
+
+
+def _length_of(scene: Scene, thing: Thing) -> str | None:
+    if thing.blinks:
+        return None
+    return in_steps((thing.vanishes - thing.appears) * scene.duration_seconds)
+
+
+_ANSWERS: dict[str, Callable[[Scene, Thing], str | None]] = {
+    "colour": _colour_of,
+    "kind": _kind_of,
+    "position": _place_of,
+    "motion": _direction_of,
+    "event": _fate_of,
+    "blink": _blinks_of,
+    "when": _appearance_of,
+    "duration": _length_of,
+}
+
+
+def _one_thing(name: str, *, or_nothing: bool = False) -> Callable[[Asker], list[Question]]:
+    """Return a maker of questions of a type about single things."""
+
+    def candidates(asker: Asker) -> list[Question]:
+        found = asker.pointing(name, lambda thing: _ANSWERS[name](asker.scene, thing))
+        if or_nothing and asker.rng.random() < _NOTHING_SHARE:
+            found += asker.pointing_at_nothing(name)
+        return found
+
+    return candidates
+
+
+def _event(asker: Asker) -> list[Question]:
+    found = asker.pointing("event", lambda thing: _fate_of(asker.scene, thing))
+    return _unless_dull(asker, found, "no")
+
+
+def _blink(asker: Asker) -> list[Question]:
+    found = asker.pointing("blink", lambda thing: _blinks_of(asker.scene, thing))
+    return _unless_dull(asker, found, "0")
+
+
+def _unless_dull(asker: Asker, found: list[Question], common: str) -> list[Question]:
+    """Drop most questions of scenes in which the common answer is the only one."""
+    dull = all(question.answer == common for question in found)
+    return [] if dull and asker.rng.random() >= _DULL_SHARE else found
+
+
+def _when(asker: Asker) -> list[Question]:
+    scene = asker.scene
+    return [
+        *asker.pointing("when", lambda t: _appearance_of(scene, t), wording="appears"),
+        *asker.pointing("when", lambda t: _vanishing_of(scene, t), wording="vanishes"),
+    ]
+
+
+def _presence(asker: Asker) -> list[Question]:
+    things = asker.scene.things
     questions = []
-    for number, thing in enumerate(scene.things):
-        owners = [n for n, other in enumerate(scene.things) if other.phrase == thing.phrase]
+    for number, thing in enumerate(things):
+        owners = [n for n, other in enumerate(things) if other.phrase == thing.phrase]
         if number == owners[0]:
-            questions.append(_presence_question(thing.phrase, "yes", owners, rng))
-        # The absent one shares its colour or its shape with something that is there.
-        near = (
-            f"{thing.colour} {_choose(KINDS, rng)}",
-            f"{_choose(list(COLOURS), rng)} {thing.kind}",
-            f"{_choose(colours, rng)} {_choose(kinds, rng)}",
-        )
-        absent = [phrase for phrase in near if phrase not in present]
+            text = asker.word("presence", thing.phrase)
+            questions.append(asker.make("presence", text, "yes", owners))
+        absent = asker.absent_phrases()
         if absent:
-            questions.append(_presence_question(_choose(absent, rng), "no", (), rng))
+            text = asker.word("presence", asker.choose(absent))
+            questions.append(asker.make("presence", text, "no", ()))
     return questions
 
 
-def _presence_question(
-    phrase: str, answer: str, targets: Iterable[int], rng: np.random.Generator
-) -> Question:
-    text = _word("presence", rng, phrase).replace(" a orange", " an orange")
-    return _make("presence", text, answer, targets, named=True)
-
-
-def _choose(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
-def _order(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _face(asker: Asker) -> list[Question]:
     questions = []
-    for first, one in enumerate(scene.things):
-        for second, other in enumerate(scene.things):
-            ways, other_ways = _references(scene, first), _references(scene, second)
-            if other.appears - one.appears < 0.12 or not ways or not other_ways:
-                continue
-            names = [ways[0], other_ways[0]]
-            swapped = rng.random() < 0.5
-            text = _word("order", rng, *(names[::-1] if swapped else names))
-            questions.append(_make("order", text, names[0], (first, second), named=True))
-    # Evenly over the pairs, not over the answers: each is right in about as many films.
-    return [questions[int(rng.integers(len(questions)))]] if questions else []
+    for face in FACES:
+        owners = [n for n, thing in enumerate(asker.scene.things) if thing.mark == face]
+        text = asker.word(face)
+        if not owners and asker.rng.random() < _NOTHING_SHARE:
+            questions.append(asker.make("face", text, NOTHING, ()))
+        elif len(owners) == 1:
+            answer = f"the {asker.scene.things[owners[0]].phrase}"
+            questions.append(asker.make("face", text, answer, owners))
+    return questions
 
 
-def _choice(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    asked = _choose(("colour", "kind", "count"), rng)
-    candidates = _CANDIDATES[asked](scene, rng)
+def _read(asker: Asker) -> list[Question]:
+    def glyph(alphabet: Sequence[str]) -> Callable[[Thing], str | None]:
+        return lambda thing: thing.mark.lower() if thing.mark in alphabet else None
+
+    return [
+        *asker.pointing("read", glyph(DIGITS), wording="digit"),
+        *asker.pointing("read", glyph(LETTERS), wording="letter"),
+    ]
+
+
+def _pairs(asker: Asker) -> Iterable[tuple[int, int, str, str]]:
+    """Yield the ordered pairs of things that can each be pointed at, and how."""
+    ways = [asker.references(number) for number in _everything(asker.scene)]
+    for one, other in permutations(_everything(asker.scene), 2):
+        if ways[one] and ways[other]:
+            yield one, other, ways[one][0], ways[other][0]
+
+
+def _relation(asker: Asker) -> list[Question]:
+    things = asker.scene.things
+    questions = []
+    for one, other, way, other_way in _pairs(asker):
+        if things[one].motion != "still" or things[other].motion != "still":
+            continue
+        (x0, y0), (x1, y1) = things[one].start, things[other].start
+        across, down = x0 - x1, y0 - y1
+        targets = (one, other)
+        for offset, less, more in ((across, "left", "right"), (down, "above", "below")):
+            if abs(offset) >= 0.15:
+                asked = asker.choose((less, more))
+                answer = "yes" if (offset < 0) == (asked == less) else "no"
+                text = asker.word(asked, way, other_way)
+                questions.append(asker.make("relation", text, answer, targets))
+        side = _side(across, down)
+        if side:
+            text = asker.word("side", way, other_way)
+            questions.append(asker.make("relation", text, side, targets))
+    return questions
+
+
+def _side(across: float, down: float) -> str | None:
+    """Name the side by which a thing lies, None where two would do."""
+    if max(abs(across), abs(down)) < 0.15:
+        return None
+    if abs(across) > 2 * abs(down):
+        return "left" if across < 0 else "right"
+    if abs(down) > 2 * abs(across):
+        return "above" if down < 0 else "below"
+    return None
+
+
+def _comparison(
+    asker: Asker, name: str, wins: Callable[[Thing, Thing], bool]
+) -> list[Question]:
+    """Return a question which of two things wins, evenly over the pairs.
+
+    Not over the answers: each is right in about as many films.
+    """
+    questions = []
+    for one, other, way, other_way in _pairs(asker):
+        if wins(asker.scene.things[one], asker.scene.things[other]):
+            names = [way, other_way]
+            swapped = asker.rng.random() < 0.5
+            text = asker.word(name, *(names[::-1] if swapped else names))
+            questions.append(asker.make(name, text, way, (one, other)))
+    return [questions[int(asker.rng.integers(len(questions)))]] if questions else []
+
+
+def _order(asker: Asker) -> list[Question]:
+    return _comparison(asker, "order", lambda one, other: other.appears - one.appears >= 0.12)
+
+
+def _larger(asker: Asker) -> list[Question]:
+    return _comparison(asker, "larger", lambda one, other: one.radius >= 1.35 * other.radius)
+
+
+def _faster(asker: Asker) -> list[Question]:
+    return _comparison(
+        asker,
+        "faster",
+        lambda one, other: other.motion != "still" and one.speed >= 1.6 * other.speed,
+    )
+
+
+def _before(asker: Asker) -> list[Question]:
+    things = asker.scene.things
+    questions = []
+    for one, other, way, other_way in _pairs(asker):
+        lead = things[other].appears - things[one].appears
+        # In a long film a few seconds are a small part of it.
+        if abs(lead) * max(asker.scene.duration_seconds / 20.0, 1.0) >= 0.15:
+            text = asker.word("before", way, other_way)
+            answer = "yes" if lead > 0 else "no"
+            questions.append(asker.make("before", text, answer, (one, other)))
+    return questions
+
+
+def _choice(asker: Asker) -> list[Question]:
+    asked = asker.choose(_CHOICE_TYPES)
+    candidates = [q for q in _CANDIDATES[asked](asker) if q.answer in _OPTIONS[asked]]
     if not candidates:
         return []
-    question = _pick_evenly(candidates, rng)
-    others = {"colour": tuple(COLOURS), "kind": KINDS, "count": tuple("12345678")}[asked]
-    wrong = [option for option in others if option != question.answer]
-    options = [wrong[i] for i in rng.permutation(len(wrong))[:3]]
-    right = int(rng.integers(4))
+    question = _pick_evenly(candidates, asker.rng)
+    wrong = [option for option in _OPTIONS[asked] if option != question.answer]
+    options = [wrong[i] for i in asker.rng.permutation(len(wrong))[:3]]
+    right = int(asker.rng.integers(4))
     options.insert(right, question.answer)
-    form = _choose(("({}) {}", "{}. {}"), rng)
+    form = asker.choose(("({}) {}", "{}. {}"))
     listed = " ".join(form.format("ABCD"[i], option) for i, option in enumerate(options))
-    text = f"{question.text} {listed}"
-    return [_make("choice", text, "ABCD"[right], question.targets, named=question.named)]
+    text = asker.choose(CHOICE_FORMS).format(question.text, listed)
+    return [asker.make("choice", text, "ABCD"[right], question.targets, named=question.named)]
 
 
-def _caption(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    detail = _choose(DETAILS, rng)
-    text = _word(f"caption_{detail}", rng)
-    return [_make("caption", text, caption(scene, detail), _everything(scene), named=False)]
+def _caption(asker: Asker) -> list[Question]:
+    detail = asker.choose(DETAILS)
+    text, scene = asker.word(f"caption_{detail}"), asker.scene
+    return [asker.make("caption", text, caption(scene, detail), _everything(scene), named=False)]
 
 
-def _left_to_right(scene: Scene) -> list[int]:
-    def first_place(number: int) -> tuple[float, float]:
-        thing = scene.things[number]
-        return thing.centre(thing.appears)
-
-    return sorted(_everything(scene), key=first_place)
-
-
-def _objects(count: int) -> str:
-    return "1 object" if count == 1 else f"{count} objects"
-
-
-def _are(count: int) -> str:
-    return f"{'is' if count == 1 else 'are'} {_objects(count)}"
-
-
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _name(thing: Thing) -> str:
-    article = "an" if thing.colour[0] in "aeiou" else "a"
-    return f"{article} {thing.phrase}"
-
-
-def _name_and_motion(thing: Thing) -> str:
-    if thing.motion == "still":
-        return f"{_name(thing)} at the {_rough_cell(thing)}"
-    return f"{_name(thing)} moving {thing.motion}"
-
-
-def _sentence(thing: Thing) -> str:
-    action = "stays" if thing.motion == "still" else f"moves {thing.motion} from"
-    words = f"{_name(thing)} {action} at the {_rough_cell(thing)}".replace("from at", "from")
-    if thing.appears > 0.0:
-        words += " after appearing late"
-    if thing.vanishes < 1.0:
-        words += " and vanishes"
-    return words + "."
-
-
-def _rough_cell(thing: Thing) -> str:
-    x, y = thing.centre(thing.appears)
-    words = (_ROWS[min(int(y * 3), 2)], _COLUMNS[min(int(x * 3), 2)])
-    return " ".join(word for word in words if word) or "centre"
-
-
-_CANDIDATES: dict[str, Callable[[Scene, np.random.Generator], list[Question]]] = {
+_CANDIDATES: dict[str, Callable[[Asker], list[Question]]] = {
     "count": _count,
     "count_colour": _count_colour,
     "count_kind": _count_kind,
-    "colour": _colour,
-    "kind": _kind,
-    "position": _position,
+    "colour": _one_thing("colour", or_nothing=True),
+    "kind": _one_thing("kind", or_nothing=True),
+    "position": _one_thing("position", or_nothing=True),
     "presence": _presence,
-    "motion": _motion,
+    "face": _face,
+    "read": _read,
+    "relation": _relation,
+    "larger": _larger,
+    "motion": _one_thing("motion", or_nothing=True),
     "order": _order,
+    "before": _before,
     "event": _event,
+    "faster": _faster,
+    "blink": _blink,
+    "when": _when,
+    "duration": _one_thing("duration"),
     "choice": _choice,
     "caption": _caption,
 }

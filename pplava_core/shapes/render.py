@@ -1,6 +1,7 @@
 """Scenes become pixels: anti-aliased shapes on textured, cluttered backgrounds.
 
-Only additions, multiplications and comparisons reach a pixel, so the same scene gives
+The camera may tremble or pan and the light may fall and rise; what is drawn on a shape is
+in `marks`. Only additions, multiplications and comparisons reach a pixel, so the same scene gives
 the same bytes anywhere. Knows no codec and no question.
 """
 
@@ -12,9 +13,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pplava_core.shapes.marks import mark_sprite, supersampled
 from pplava_core.shapes.scene import Scene, Thing
 
-_SUPERSAMPLING = 4
+_LIGHT_SHADE = 330
+"Sum of red, green and blue from which on marks are dark."
 _STAR = (
     (0.0, -1.0), (0.235, -0.324), (0.951, -0.309), (0.38, 0.124), (0.588, 0.809),
     (0.0, 0.4), (-0.588, 0.809), (-0.38, 0.124), (-0.951, -0.309), (-0.235, -0.324),
@@ -38,15 +41,21 @@ def render(
         there ``(T, H, W)`` int8, -1 for the background.
     """
     rng = np.random.default_rng(scene.backdrop_seed)
-    backdrop = _backdrop(rng, scene.clutter, height, width)
+    sweep = scene.shake + max(map(abs, scene.pan)) / 2
+    margin_y, margin_x = int(sweep * height) + bool(sweep), int(sweep * width) + bool(sweep)
+    backdrop = _backdrop(rng, scene.clutter, height + 2 * margin_y, width + 2 * margin_x)
     grain = rng.integers(-9, 10, (4, height, width, 1), dtype=np.int16)
     frames = np.empty((len(moments), height, width, 3), np.uint8)
     owners = np.full((len(moments), height, width), -1, np.int8)
     for index, moment in enumerate(moments):
-        canvas = backdrop.copy()
+        across, down = scene.camera(moment)
+        top, left = margin_y - round(down * height), margin_x - round(across * width)
+        canvas = backdrop[top : top + height, left : left + width].copy()
         for number, thing in enumerate(scene.things):
             if thing.visible(moment):
-                _paint(canvas, owners[index], thing, number, moment, scene.aspect)
+                _paint(canvas, owners[index], scene, number, moment)
+        if scene.flicker:
+            canvas = canvas * round(scene.light(moment) * 256) // 256
         canvas += grain[index % len(grain)]
         frames[index] = np.clip(canvas, 0, 255)
     return frames, owners
@@ -70,34 +79,33 @@ def patch_coverage(owners: np.ndarray, thing_count: int, grid: tuple[int, int]) 
 
 
 def _paint(
-    canvas: np.ndarray, owner: np.ndarray, thing: Thing, number: int, moment: float, aspect: float
+    canvas: np.ndarray, owner: np.ndarray, scene: Scene, number: int, moment: float
 ) -> None:
     height, width = owner.shape
-    radius_y = thing.radius * height * min(1.0, aspect)
-    radius_x = thing.radius * width * min(1.0, 1.0 / aspect)
-    alpha = _sprite(thing.kind, max(round(radius_y), 2), max(round(radius_x), 2))
-    x, y = thing.centre(moment)
+    thing = scene.things[number]
+    radius_y = max(round(thing.radius * height * min(1.0, scene.aspect)), 2)
+    radius_x = max(round(thing.radius * width * min(1.0, 1.0 / scene.aspect)), 2)
+    alpha = _sprite(thing.kind, radius_y, radius_x)
+    x, y = scene.place(thing, moment)
     top, left = round(y * height) - alpha.shape[0] // 2, round(x * width) - alpha.shape[1] // 2
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + alpha.shape[0], height), min(left + alpha.shape[1], width)
     if y0 >= y1 or x0 >= x1:
         return
-    part = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+    part = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
     region = canvas[y0:y1, x0:x1]
-    region += (np.array(thing.shade, np.int32) - region) * part[..., None] // 256
-    owner[y0:y1, x0:x1][part >= 128] = number
+    region += (np.array(thing.shade, np.int32) - region) * alpha[part][..., None] // 256
+    if thing.mark:
+        ink = 15 if sum(thing.shade) > _LIGHT_SHADE else 245
+        drawn = mark_sprite(thing.mark, radius_y, radius_x)[part]
+        region += (ink - region) * drawn[..., None] // 256
+    owner[y0:y1, x0:x1][alpha[part] >= 128] = number
 
 
 @lru_cache(maxsize=4096)
 def _sprite(kind: str, radius_y: int, radius_x: int) -> np.ndarray:
     """Return the coverage of a shape, ``(2 ry + 1, 2 rx + 1)`` int32 from 0 to 256."""
-    step_y, step_x = 2 * radius_y + 1, 2 * radius_x + 1
-    y = (np.arange(step_y * _SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - step_y / 2
-    x = (np.arange(step_x * _SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - step_x / 2
-    inside = _inside(kind, (x / radius_x)[None, :], (y / radius_y)[:, None])
-    cells = inside.reshape(step_y, _SUPERSAMPLING, step_x, _SUPERSAMPLING)
-    coverage: np.ndarray = cells.sum((1, 3), dtype=np.int32) * (256 // _SUPERSAMPLING**2)
-    return coverage
+    return supersampled(lambda x, y: _inside(kind, x, y), radius_y, radius_x)
 
 
 def _inside(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:

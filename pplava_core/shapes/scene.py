@@ -8,6 +8,7 @@ film, so that one scene can be filmed at any size, aspect ratio and frame rate.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -26,10 +27,17 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 KINDS = ("circle", "square", "triangle", "star", "cross", "ring")
 MOTIONS = ("still", "left", "right", "up", "down")
 DIRECTIONS = {"still": (0, 0), "left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-MAX_THINGS = 8
-SMALLEST_RADIUS, LARGEST_RADIUS = 0.06, 0.14
+FACES = ("smile", "frown")
+DIGITS = tuple("123456789")
+LETTERS = tuple("ACEFHKLPTX")
+MARKED_KINDS = ("circle", "square")
+"Kinds with room for a face, a digit or a letter."
+MAX_THINGS, MAX_BLINKS = 8, 3
+SMALLEST_RADIUS, LARGEST_RADIUS, MARKED_RADIUS = 0.045, 0.2, 0.13
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 _MOMENTS = np.linspace(0.0, 1.0, 9)
+_SHAKE_KNOTS = 24
+_CELL_MARGIN = 0.035
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +52,43 @@ class Thing:
     "RGB actually painted: the named colour, a little off."
     motion: str
     start: tuple[float, float]
-    "Centre at the film's first moment, fractions of width and height."
+    "Centre when it appears, fractions of width and height."
     stop: tuple[float, float]
-    "Centre at the film's last moment."
+    "Centre when it vanishes or the film ends."
     appears: float = 0.0
     "Fraction of the film at which it appears; 0 is from the start."
     vanishes: float = 1.0
     "Fraction of the film at which it is gone; 1 stays to the end."
+    mark: str = ""
+    "What is drawn on it: one of `FACES`, `DIGITS`, `LETTERS`, or nothing."
+    blinks: tuple[tuple[float, float], ...] = ()
+    "Stretches ``[from, to)`` of the film in which it is switched off."
 
     @property
     def phrase(self) -> str:
         """How a person would call it."""
         return f"{self.colour} {self.kind}"
 
+    @property
+    def speed(self) -> float:
+        """Way covered in one film's length, in fractions of the picture."""
+        (x0, y0), (x1, y1) = self.start, self.stop
+        return (abs(x1 - x0) + abs(y1 - y0)) / (self.vanishes - self.appears)
+
     def centre(self, moment: float) -> tuple[float, float]:
         """Return the centre at a moment, a fraction of the film from 0 to 1."""
+        share = (moment - self.appears) / (self.vanishes - self.appears)
+        share = min(max(share, 0.0), 1.0)
         (x0, y0), (x1, y1) = self.start, self.stop
-        return x0 + (x1 - x0) * moment, y0 + (y1 - y0) * moment
+        return x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
+
+    def present(self, moment: float) -> bool:
+        """Whether it has appeared and not yet vanished, switched off by a blink or not."""
+        return self.appears <= moment < self.vanishes or (moment >= 1.0 and self.vanishes >= 1.0)
 
     def visible(self, moment: float) -> bool:
-        """Whether it is in the film at a moment."""
-        return self.appears <= moment < self.vanishes or (moment >= 1.0 and self.vanishes >= 1.0)
+        """Whether it can be seen at a moment, unless another thing hides it."""
+        return self.present(moment) and not any(on <= moment < off for on, off in self.blinks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +102,37 @@ class Scene:
     backdrop_seed: int
     clutter: float
     "0 is a plain background, 1 the busiest."
+    shake: float = 0.0
+    "How far the camera trembles, a fraction of the picture."
+    pan: tuple[float, float] = (0.0, 0.0)
+    "How far the picture slides to the right and down from the film's first moment to its last."
+    flicker: float = 0.0
+    "By how much the light falls and rises again: 0.3 is down to 70 % and back."
+    flicker_period: float = 1.0
+    "Fraction of the film that one fall and rise takes."
+
+    def camera(self, moment: float) -> tuple[float, float]:
+        """Return by how much everything is shifted at a moment, fractions of the picture."""
+        x, y = (self.pan[axis] * (moment - 0.5) for axis in (0, 1))
+        if self.shake:
+            knots = _tremor(self.backdrop_seed)
+            place = moment * (_SHAKE_KNOTS - 1)
+            lower = min(int(place), _SHAKE_KNOTS - 2)
+            share = place - lower
+            x += self.shake * float(knots[lower, 0] * (1 - share) + knots[lower + 1, 0] * share)
+            y += self.shake * float(knots[lower, 1] * (1 - share) + knots[lower + 1, 1] * share)
+        return x, y
+
+    def light(self, moment: float) -> float:
+        """Return the brightness at a moment, 1 is full: a triangular wave."""
+        phase = moment / self.flicker_period
+        phase -= int(phase)
+        return 1.0 - self.flicker * (1.0 - abs(2.0 * phase - 1.0))
+
+    def place(self, thing: Thing, moment: float) -> tuple[float, float]:
+        """Return where the picture shows a thing's centre at a moment."""
+        (x, y), (across, down) = thing.centre(moment), self.camera(moment)
+        return x + across, y + down
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values from which `from_dict` makes an equal scene."""
@@ -87,7 +142,7 @@ class Scene:
     def from_dict(cls, values: dict[str, Any]) -> Scene:
         """Make the scene that `to_dict` wrote down."""
         things = tuple(Thing(**_with_tuples(thing)) for thing in values["things"])
-        return cls(**{**values, "things": things})
+        return cls(**{**_with_tuples(values), "things": things})
 
 
 def scene_seed(split: str, seed: int, number: int) -> np.random.SeedSequence:
@@ -99,41 +154,133 @@ def scene_seed(split: str, seed: int, number: int) -> np.random.SeedSequence:
     return np.random.SeedSequence([SPLITS[split], seed, number])
 
 
-def draw_scene(seed: np.random.SeedSequence | int, *, all_still: bool = False) -> Scene:
-    """Draw a scene of one to eight things that never hide each other.
+def is_held_out(colour: str, kind: str, motion: str) -> bool:
+    """Whether training never shows this combination: one in eight, of every colour and kind."""
+    number = list(COLOURS).index(colour) + 3 * KINDS.index(kind) + 5 * MOTIONS.index(motion)
+    return number % 8 == 0
+
+
+def draw_scene(
+    seed: np.random.SeedSequence | int, *, all_still: bool = False, held_out: bool = False
+) -> Scene:
+    """Draw a scene of one to eight things, none of which hides another for long.
 
     Args:
         seed: the same seed gives the same scene.
         all_still: nothing moves, appears or vanishes: a scene fit for a still picture.
+        held_out: the first thing is a combination that `is_held_out`; otherwise none is.
     """
     rng = np.random.default_rng(seed)
     aspect = float(np.round(np.exp(rng.uniform(np.log(0.6), np.log(1.9))), 3))
     wanted = int(rng.integers(1, MAX_THINGS + 1))
     # A narrow palette now and then makes several things share a colour or a kind.
-    colours = _palette(rng, tuple(COLOURS))
-    kinds = _palette(rng, KINDS)
-    moving_share = 0.0 if all_still else float(rng.choice([0.2, 0.6, 0.9]))
-    event_share = 0.0 if all_still else float(rng.choice([0.0, 0.3, 0.6]))
-    largest = LARGEST_RADIUS if wanted <= 5 else 0.11
+    habits = _Habits(
+        colours=_palette(rng, tuple(COLOURS)),
+        kinds=_palette(rng, KINDS),
+        moving_share=0.0 if all_still else float(rng.choice([0.2, 0.6, 0.9])),
+        event_share=0.0 if all_still else float(rng.choice([0.0, 0.3, 0.6])),
+        blink_share=0.0 if all_still else float(rng.choice([0.0, 0.0, 0.35])),
+        mark_share=float(rng.choice([0.0, 0.4, 0.9])),
+        largest=LARGEST_RADIUS if wanted <= 3 else 0.15 if wanted <= 5 else 0.11,
+    )
+    crossing = bool(rng.random() < 0.35)
     things: list[Thing] = []
     for _ in range(wanted * 30):
-        thing = _draw_thing(rng, colours, kinds, moving_share, event_share, largest)
-        if all(_apart(thing, other, aspect) for other in things):
+        thing = _draw_thing(rng, habits, held_out=held_out and not things)
+        if all(_compatible(thing, other, aspect, crossing) for other in things):
             things.append(thing)
         if len(things) == wanted:
             break
-    return Scene(
-        things=tuple(things),
-        aspect=aspect,
-        duration_seconds=float(np.round(rng.uniform(2.0, 8.0), 2)),
-        backdrop_seed=int(rng.integers(2**31)),
-        clutter=float(np.round(rng.uniform(0.0, 1.0), 3)),
-    )
+    if not things:
+        things.append(_draw_thing(rng, habits, held_out=held_out))
+    return _filmed(rng, tuple(things), aspect, float(np.round(rng.uniform(2.0, 8.0), 2)), all_still)
+
+
+def draw_redundant_scene(
+    seed: np.random.SeedSequence | int, *, seconds: tuple[float, float] = (20.0, 120.0)
+) -> Scene:
+    """Draw a long scene of which little matters (section 3.1 of the paper).
+
+    Two to five things stay in sight all the time. The first one or two things of the scene
+    are what is worth asking for: either they are seen for three to six seconds only, longer
+    in the longest films, or all the time but very small.
+
+    Args:
+        seed: the same seed gives the same scene.
+        seconds: how long films last, at least and at most.
+    """
+    rng = np.random.default_rng(seed)
+    aspect = float(np.round(np.exp(rng.uniform(np.log(0.75), np.log(1.8))), 3))
+    duration = float(np.round(np.exp(rng.uniform(*np.log(seconds))), 1))
+    colours, kinds = list(COLOURS), list(KINDS)
+    brief = bool(rng.random() < 0.75)
+    keys = 2 if brief and rng.random() < 0.4 else 1
+    things: list[Thing] = []
+    bystanders = int(rng.integers(2, 6))
+    for _ in range(400):
+        key = len(things) < keys
+        habits = _Habits(
+            colours=colours,
+            kinds=kinds,
+            moving_share=0.6 if key and brief else 0.0,
+            event_share=0.0,
+            blink_share=0.0,
+            mark_share=0.3 if key and brief else 0.0,
+            largest=0.15 if brief or not key else 0.06,
+        )
+        span = (0.0, 1.0)
+        if key and brief:
+            shown = max(float(rng.uniform(3.2, 6.0)), duration / 40)
+            first = float(rng.uniform(0.02, 0.98 - shown / duration))
+            span = (round(first, 4), round(first + shown / duration, 4))
+        thing = _draw_thing(rng, habits, span=span)
+        # What is asked for must not be confused with what is always there.
+        if any(thing.phrase == other.phrase for other in things):
+            continue
+        if all(_compatible(thing, other, aspect, False) for other in things):
+            things.append(thing)
+        if len(things) == keys + bystanders:
+            break
+    return _filmed(rng, tuple(things), aspect, duration, False)
+
+
+def key_things(scene: Scene) -> tuple[int, ...]:
+    """Return the numbers of the things that a redundant scene is about."""
+    brief = [n for n, thing in enumerate(scene.things) if thing.vanishes - thing.appears < 0.5]
+    return tuple(brief) or (0,)
+
+
+def all_apart(things: tuple[Thing, ...], aspect: float) -> bool:
+    """Whether no two things hide each other in a picture of this aspect ratio."""
+    return all(_apart(one, other, aspect, _MOMENTS) for one, other in combinations(things, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Habits:
+    """What the things of one scene have in common."""
+
+    colours: list[str]
+    kinds: list[str]
+    moving_share: float
+    event_share: float
+    blink_share: float
+    mark_share: float
+    largest: float
+
+
+@lru_cache(maxsize=256)
+def _tremor(seed: int) -> np.ndarray:
+    knots: np.ndarray = np.random.default_rng([seed, 5]).uniform(-1.0, 1.0, (_SHAKE_KNOTS, 2))
+    return knots
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Undo what JSON does to tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return {k: _as_tuple(v) for k, v in values.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 def _palette(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
@@ -141,73 +288,150 @@ def _palette(rng: np.random.Generator, names: tuple[str, ...]) -> list[str]:
     return [names[i] for i in rng.permutation(len(names))[:size]]
 
 
+def _filmed(
+    rng: np.random.Generator,
+    things: tuple[Thing, ...],
+    aspect: float,
+    duration_seconds: float,
+    all_still: bool,
+) -> Scene:
+    """Put a backdrop, a camera and light around things."""
+    shake = pan_x = pan_y = flicker = 0.0
+    camera = rng.random()
+    if not all_still and camera < 0.2:
+        shake = float(np.round(rng.uniform(0.004, 0.015), 4))
+    elif not all_still and camera < 0.35:
+        pan_x, pan_y = (float(v) for v in np.round(rng.uniform(-0.08, 0.08, 2), 4))
+    if rng.random() < 0.3:
+        flicker = float(np.round(rng.uniform(0.15, 0.45), 3))
+    return Scene(
+        things=things,
+        aspect=aspect,
+        duration_seconds=duration_seconds,
+        backdrop_seed=int(rng.integers(2**31)),
+        clutter=float(np.round(rng.uniform(0.0, 1.0), 3)),
+        shake=shake,
+        pan=(pan_x, pan_y),
+        flicker=flicker,
+        flicker_period=float(np.round(rng.uniform(0.3, 2.0), 3)),
+    )
+
+
 def _draw_thing(
     rng: np.random.Generator,
-    colours: list[str],
-    kinds: list[str],
-    moving_share: float,
-    event_share: float,
-    largest: float,
+    habits: _Habits,
+    *,
+    held_out: bool = False,
+    span: tuple[float, float] | None = None,
 ) -> Thing:
-    colour = colours[int(rng.integers(len(colours)))]
+    colours, kinds = habits.colours, habits.kinds
+    while True:
+        colour = colours[int(rng.integers(len(colours)))]
+        kind = kinds[int(rng.integers(len(kinds)))]
+        moves = rng.random() < habits.moving_share
+        motion = MOTIONS[int(rng.integers(1, 5))] if moves else "still"
+        if held_out:
+            colours, kinds = list(COLOURS), list(KINDS)
+        if is_held_out(colour, kind, motion) == held_out:
+            break
+        # A scene of one colour and one kind may have nothing else to offer.
+        if rng.random() < 0.2:
+            colours, kinds = list(COLOURS), list(KINDS)
     shade = np.clip(COLOURS[colour] + rng.integers(-14, 15, 3), 0, 255)
     red, green, blue = (int(channel) for channel in shade)
-    radius = float(np.round(rng.uniform(SMALLEST_RADIUS, largest), 4))
-    motion = MOTIONS[int(rng.integers(1, 5))] if rng.random() < moving_share else "still"
-    appears, vanishes = 0.0, 1.0
-    if rng.random() < event_share:
-        if rng.random() < 0.5:
-            appears = float(np.round(rng.uniform(0.12, 0.7), 3))
-        else:
-            vanishes = float(np.round(rng.uniform(0.3, 0.88), 3))
-    start, stop = _draw_path(rng, motion, radius, vanishes - appears)
+    radius = float(np.exp(rng.uniform(np.log(SMALLEST_RADIUS), np.log(habits.largest))))
+    mark = ""
+    if kind in MARKED_KINDS and rng.random() < habits.mark_share and habits.largest >= 0.11:
+        mark = _choose(rng, (FACES, FACES, DIGITS, LETTERS)[int(rng.integers(4))])
+        radius = float(rng.uniform(MARKED_RADIUS, max(habits.largest, MARKED_RADIUS + 0.03)))
+    appears, vanishes = span or (0.0, 1.0)
+    blinks: tuple[tuple[float, float], ...] = ()
+    if rng.random() < habits.event_share:
+        appears, vanishes = _draw_event(rng)
+    elif rng.random() < habits.blink_share:
+        blinks = _draw_blinks(rng)
+    start, stop = _draw_path(rng, motion, radius, vanishes - appears, brief=span is not None)
     return Thing(
-        kind=kinds[int(rng.integers(len(kinds)))],
+        kind=kind,
         colour=colour,
-        radius=radius,
+        radius=round(radius, 4),
         shade=(red, green, blue),
         motion=motion,
         start=start,
         stop=stop,
         appears=appears,
         vanishes=vanishes,
+        mark=mark,
+        blinks=blinks,
     )
 
 
+def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _draw_event(rng: np.random.Generator) -> tuple[float, float]:
+    form = rng.random()
+    appears = round(float(rng.uniform(0.12, 0.7)), 3) if form < 0.6 else 0.0
+    vanishes = 1.0
+    if form >= 0.4:
+        vanishes = round(float(rng.uniform(max(0.3, appears + 0.2), 0.9)), 3)
+    return appears, vanishes
+
+
+def _draw_blinks(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+    """Return stretches without light, each long enough to be met by sixteen frames."""
+    count = int(rng.integers(1, MAX_BLINKS + 1))
+    off = 0.13
+    gaps = rng.dirichlet(np.ones(count + 1)) * (1.0 - count * off - (count + 1) * off)
+    blinks, at = [], 0.0
+    for gap in gaps[:count]:
+        at += off + float(gap)
+        blinks.append((round(at, 3), round(at + off, 3)))
+        at += off
+    return tuple(blinks)
+
+
 def _draw_path(
-    rng: np.random.Generator, motion: str, radius: float, visible_share: float
+    rng: np.random.Generator, motion: str, radius: float, visible_share: float, *, brief: bool
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    low, high = radius, 1.0 - radius
-    x, y = (float(v) for v in rng.uniform(low, high, 2))
+    low, high = min(radius, 0.45), max(1.0 - radius, 0.55)
+    x, y = (_clear_of_borders(rng, low, high) for _ in range(2))
     dx, dy = DIRECTIONS[motion]
-    # Far enough to be seen while it is visible, not so far that it leaves the picture.
-    travel = float(rng.uniform(0.28, 0.7)) / max(visible_share, 0.45)
-    travel = min(travel, (high - low) * 0.98)
+    travel = float(rng.uniform(0.28, 0.8))
+    if not brief:
+        # What is seen for a short while is not faster for it.
+        travel *= max(visible_share, 0.45)
+    travel = min(max(travel, 0.22), (high - low) * 0.98)
     if dx:
-        x = (
-            float(rng.uniform(low, high - travel))
-            if dx > 0
-            else float(rng.uniform(low + travel, high))
-        )
+        x = float(rng.uniform(low, high - travel)) + (travel if dx < 0 else 0.0)
     if dy:
-        y = (
-            float(rng.uniform(low, high - travel))
-            if dy > 0
-            else float(rng.uniform(low + travel, high))
-        )
+        y = float(rng.uniform(low, high - travel)) + (travel if dy < 0 else 0.0)
     stop = (x + dx * travel, y + dy * travel)
     return (round(x, 4), round(y, 4)), (round(stop[0], 4), round(stop[1], 4))
 
 
-def all_apart(things: tuple[Thing, ...], aspect: float) -> bool:
-    """Whether no two things hide each other in a picture of this aspect ratio."""
-    return all(_apart(one, other, aspect) for one, other in combinations(things, 2))
+def _clear_of_borders(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a coordinate, mostly where the ninths of a picture do not meet."""
+    for _ in range(3):
+        value = float(rng.uniform(low, high))
+        if min(abs(value - 1 / 3), abs(value - 2 / 3)) >= _CELL_MARGIN:
+            break
+    return value
 
 
-def _apart(one: Thing, other: Thing, aspect: float) -> bool:
+def _compatible(one: Thing, other: Thing, aspect: float, crossing: bool) -> bool:
+    if not crossing or one.motion == other.motion == "still":
+        return _apart(one, other, aspect, _MOMENTS)
+    # They may pass each other, but begin and end apart.
+    ends = np.array([one.appears, one.vanishes, other.appears, other.vanishes])
+    return _apart(one, other, aspect, ends)
+
+
+def _apart(one: Thing, other: Thing, aspect: float, moments: np.ndarray) -> bool:
     across, down = (aspect, 1.0) if aspect >= 1.0 else (1.0, 1.0 / aspect)
     needed = 1.05 * (one.radius + other.radius)
-    for moment in _MOMENTS:
+    for moment in moments:
         (x0, y0), (x1, y1) = one.centre(moment), other.centre(moment)
         if ((x0 - x1) * across) ** 2 + ((y0 - y1) * down) ** 2 < needed**2:
             return False

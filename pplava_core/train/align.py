@@ -2,30 +2,53 @@
 
 From the rendered world it may use the renderer's masks: a phrase must find the patches
 of its thing among all patches of the clip, a patch must find its phrase among all
-phrases, a question the patches it asks about. Without masks, and from plain pairs of
-pictures and texts, only the contrast between whole clips and texts is used.
+phrases, a question the patches it asks about; and small heads that are thrown away
+afterwards must read off a patch where the middle of its thing is and how large it is, so
+that things can be told apart and counted. Without masks, and from plain pairs of pictures
+and texts, only the contrast between whole clips and texts is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.film import film_for_training
-from pplava_core.shapes.scene import COLOURS, KINDS, Scene, draw_scene, scene_seed
+from pplava_core.shapes.scene import (
+    COLOURS,
+    DIGITS,
+    KINDS,
+    LETTERS,
+    Scene,
+    Thing,
+    draw_redundant_scene,
+    draw_scene,
+    scene_seed,
+)
+from pplava_core.shapes.wordings import with_lead_in
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 
 _FOUND, _COVERED = 0.15, 0.3
 _PHRASE_FORMS = ("a {}", "the {}", "{}", "is there a {}?", "where is the {}?")
 PAIRS = tuple(f"{colour} {kind}" for colour in COLOURS for kind in KINDS)
+MARKS = {
+    "smile": "a smile",
+    "frown": "a frown",
+    **{digit: f"the digit {digit}" for digit in DIGITS},
+    **{letter: f"the letter {letter.lower()}" for letter in LETTERS},
+}
+"What is drawn on things, and how a text calls it."
+_REDUNDANT_EVERY = 6
+"One scene in so many is one of the long ones, whose small things are worth knowing."
+_TYPICAL_RADIUS = 0.09
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +64,27 @@ class AlignBatch:
     "``(N, T, H, W)``: where each text's things are, sums to 1; None without masks."
     patch_labels: Tensor | None
     "``(C, T, H, W)``: number in `PAIRS` of the thing on a patch, -1 for none or unclear."
+    mark_labels: Tensor | None = None
+    "``(C, T, H, W)``: number in `MARKS` of what is drawn on that thing, -1 for nothing."
+    layout: Tensor | None = None
+    """``(C, T, H, W, 4)``: middles of things in a patch; for the thing on it the logarithm of
+    its size, and how far its middle is to the right and down, in patches."""
 
     def to(self, device: torch.device) -> AlignBatch:
         """Return the same batch on a device."""
-        return AlignBatch(
-            frames=self.frames.to(device),
-            texts=self.texts,
-            clip_of=self.clip_of.to(device),
-            targets=None if self.targets is None else self.targets.to(device),
-            patch_labels=None if self.patch_labels is None else self.patch_labels.to(device),
-        )
+        moved = {
+            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        return replace(self, **moved)
+
+
+class Learner(nn.Module):
+    """A model, and heads that help its tower to learn and are no part of it."""
+
+    def __init__(self, video: VideoLM) -> None:
+        super().__init__()
+        self.video = video
+        self.layout = nn.Linear(video.config.tower["vision"]["hidden_size"], 4)
 
 
 class AlignStage:
@@ -61,10 +95,13 @@ class AlignStage:
         model: its tower and aligner are trained, nothing else.
     """
 
-    trained = ("parts.tower.", "aligner.")
+    trained = ("video.parts.tower.", "video.aligner.", "layout.")
 
     def __init__(self, recipe: Recipe, model: VideoLM) -> None:
-        self.recipe, self.model = recipe, model
+        self.recipe, self.video = recipe, model
+        self.model = Learner(model)
+        # On a CPU the fused kernel's backward pass would take half of every step.
+        model.parts.tower.vision.set_attn_implementation("eager")
         self.size = model.config.pixels.height
         self.grid = (model.parts.tower.rows,) * 2
         self.pairs = PairSource(recipe.data.path, model.config.pixels) if recipe.data.path else None
@@ -82,35 +119,39 @@ class AlignStage:
             )  # fmt: skip
         first = number * data.clips_per_step
         scenes = [
-            draw_scene(scene_seed(split, self.recipe.seed, first + i))
-            for i in range(data.clips_per_step)
+            _draw(split, self.recipe.seed, first + i) for i in range(data.clips_per_step)
         ]
         return self._rendered(scenes, rng)
 
     def loss(self, batch: AlignBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch and what it is made of."""
-        batch = batch.to(self.model.device)
-        patches = self._patches(batch.frames)
-        texts = functional.normalize(self.model.embed_texts(batch.texts).float(), dim=-1)
-        scale = self.model.aligner.logit_scale.exp().clamp(max=100.0)
+        batch = batch.to(self.video.device)
+        features = self._features(batch.frames)
+        patches = self._unit_patches(features)
+        scale = self.video.aligner.logit_scale.exp().clamp(max=100.0)
         if batch.targets is None or batch.patch_labels is None:
-            contrast = contrastive_loss(patches, texts, batch.clip_of, scale)
+            contrast = contrastive_loss(patches, self._unit_texts(batch.texts), batch.clip_of, scale)
             return contrast, {"contrast": contrast.item()}
+        names = [*PAIRS, *COLOURS, *KINDS, *MARKS.values()]
+        texts, named = self._unit_texts([*batch.texts, *names]).split([len(batch.texts), len(names)])
         grounding = grounding_loss(patches, texts, batch.clip_of, batch.targets, scale)
-        naming = self._naming_loss(patches, batch.patch_labels, scale)
-        return grounding + naming, {"grounding": grounding.item(), "naming": naming.item()}
+        naming = _naming_loss(patches, named, batch, scale)
+        assert batch.layout is not None
+        layout = _layout_loss(self.model.layout(features).float(), batch.layout, batch.patch_labels)
+        parts = {"grounding": grounding.item(), "naming": naming.item(), "layout": layout.item()}
+        return grounding + naming + layout, parts
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Return, on unseen scenes, how often the peak and how much relevance is on the thing."""
         on_thing, mass, named, counted = 0.0, 0.0, 0.0, 0
         for number in range(12):
-            batch = self.batch(number, "validation").to(self.model.device)
-            patches = self._patches(batch.frames)
+            batch = self.batch(number, "validation").to(self.video.device)
+            patches = self._unit_patches(self._features(batch.frames))
             if batch.targets is None or batch.patch_labels is None:
                 return {"contrast": self.loss(batch)[0].item()}
-            texts = functional.normalize(self.model.embed_texts(batch.texts).float(), dim=-1)
-            scale = self.model.aligner.logit_scale.exp().clamp(max=100.0)
+            texts = self._unit_texts(batch.texts)
+            scale = self.video.aligner.logit_scale.exp().clamp(max=100.0)
             relevance = (patch_cosines(patches, texts, batch.clip_of) * scale).softmax(1)
             targets = batch.targets.flatten(1)
             asked = (targets == 0).any(1)
@@ -121,42 +162,36 @@ class AlignStage:
             named += self._kind_accuracy(patches, batch.patch_labels) / 12
         return {"peak": on_thing / counted, "mass": mass / counted, "kind": named}
 
-    def _patches(self, frames: Tensor) -> Tensor:
-        """Return unit patch embeddings ``(C, T, H, W, E)`` float32."""
-        features = self.model.parts.tower(frames.flatten(0, 1))
-        features = features.unflatten(0, frames.shape[:2])
-        return functional.normalize(self.model.aligner.embed_patches(features).float(), dim=-1)
+    def _features(self, frames: Tensor) -> Tensor:
+        """Return the tower's ``(C, T, H, W, D)``."""
+        features: Tensor = self.video.parts.tower(frames.flatten(0, 1))
+        return features.unflatten(0, frames.shape[:2])
 
-    def _naming_loss(self, patches: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
-        """Cross-entropy of what a patch shows, among all pairs, colours and kinds."""
-        shown = labels >= 0
-        found, label = patches[shown], labels[shown]
-        names = functional.normalize(
-            self.model.embed_texts([*PAIRS, *COLOURS, *KINDS]).float(), dim=-1
-        )
-        pair, colour, kind = torch.split(names, [len(PAIRS), len(COLOURS), len(KINDS)])
-        return (
-            functional.cross_entropy(scale * found @ pair.T, label)
-            + functional.cross_entropy(scale * found @ colour.T, label // len(KINDS))
-            + functional.cross_entropy(scale * found @ kind.T, label % len(KINDS))
-        )
+    def _unit_patches(self, features: Tensor) -> Tensor:
+        """Return unit patch embeddings ``(C, T, H, W, E)`` float32."""
+        return functional.normalize(self.video.aligner.embed_patches(features).float(), dim=-1)
+
+    def _unit_texts(self, texts: Sequence[str]) -> Tensor:
+        return functional.normalize(self.video.embed_texts(texts).float(), dim=-1)
 
     def _kind_accuracy(self, patches: Tensor, labels: Tensor) -> float:
-        names = functional.normalize(self.model.embed_texts(list(KINDS)).float(), dim=-1)
+        names = self._unit_texts(KINDS)
         shown = labels >= 0
         guessed = (patches[shown] @ names.T).argmax(1)
         return (guessed == labels[shown] % len(KINDS)).float().mean().item()
 
     def _rendered(self, scenes: Sequence[Scene], rng: np.random.Generator) -> AlignBatch:
-        frames, texts, clip_of, targets, labels = [], [], [], [], []
+        frames, texts, clip_of, targets, labels, marks, layouts = [], [], [], [], [], [], []
         data = self.recipe.data
         for number, scene in enumerate(scenes):
-            moments = sorted(rng.uniform(0.01, 0.99, data.frames_per_clip).tolist())
+            moments = _draw_moments(scene, rng, data.frames_per_clip)
             pictures, coverage = film_for_training(
                 scene, moments, rng, size=self.size, grid=self.grid, codec_share=data.codec_share
             )
             frames.append(torch.from_numpy(pictures).permute(0, 3, 1, 2))
-            labels.append(_label_patches(scene, coverage))
+            labels.append(_label_patches(scene, coverage, _pair_number))
+            marks.append(_label_patches(scene, coverage, _mark_number))
+            layouts.append(_lay_out(scene, coverage, moments))
             spoken = _texts_about(scene, rng, data.questions_per_clip)
             for text, things in spoken:
                 target = _target(coverage, things)
@@ -176,7 +211,23 @@ class AlignStage:
             clip_of=torch.tensor(clip_of),
             targets=torch.from_numpy(np.stack(targets)),
             patch_labels=torch.from_numpy(np.stack(labels)),
+            mark_labels=torch.from_numpy(np.stack(marks)),
+            layout=torch.from_numpy(np.stack(layouts)),
         )
+
+
+def _draw(split: str, seed: int, number: int) -> Scene:
+    drawn = draw_redundant_scene if number % _REDUNDANT_EVERY == 0 else draw_scene
+    return drawn(scene_seed(split, seed, number))
+
+
+def _draw_moments(scene: Scene, rng: np.random.Generator, count: int) -> list[float]:
+    """Draw moments, some of them while something short is there to be seen."""
+    moments = rng.uniform(0.01, 0.99, count)
+    key = scene.things[0]
+    if key.vanishes - key.appears < 0.5:
+        moments[0] = rng.uniform(key.appears, key.vanishes)
+    return sorted(moments.tolist())
 
 
 def grounding_loss(
@@ -236,7 +287,7 @@ def _texts_about(
     for question in world.ask(scene, rng, types):
         text = question.text
         if rng.random() < 0.2:
-            text = world.with_lead_in(text, rng)
+            text = with_lead_in(text, rng)
         spoken.append((text, question.targets))
     return spoken
 
@@ -252,7 +303,67 @@ def _target(coverage: np.ndarray, things: Sequence[int]) -> np.ndarray | None:
     return (shown / total).astype(np.float32) if total > 0 else None
 
 
-def _label_patches(scene: Scene, coverage: np.ndarray) -> np.ndarray:
-    numbers = np.array([PAIRS.index(thing.phrase) for thing in scene.things])
+def _pair_number(thing: Thing) -> int:
+    return PAIRS.index(thing.phrase)
+
+
+def _mark_number(thing: Thing) -> int:
+    return list(MARKS).index(thing.mark) if thing.mark else -1
+
+
+def _label_patches(
+    scene: Scene, coverage: np.ndarray, number_of: Callable[[Thing], int]
+) -> np.ndarray:
+    """Return a number of the thing that covers each patch, ``(T, H, W)``, -1 for no thing."""
+    numbers = np.array([number_of(thing) for thing in scene.things])
     most = coverage.argmax(0)
     return np.where(coverage.max(0) >= _COVERED, numbers[most], -1).astype(np.int64)
+
+
+def _lay_out(scene: Scene, coverage: np.ndarray, moments: Sequence[float]) -> np.ndarray:
+    """Return what `AlignBatch.layout` says of one clip."""
+    _, frames, rows, columns = coverage.shape
+    layout = np.zeros((frames, rows, columns, 4), np.float32)
+    most = coverage.argmax(0)
+    at_rows, at_columns = np.mgrid[:rows, :columns] + 0.5
+    for frame, moment in enumerate(moments):
+        places = np.array([scene.place(thing, moment) for thing in scene.things])
+        across, down = places[:, 0] * columns, places[:, 1] * rows
+        for number, thing in enumerate(scene.things):
+            row, column = int(down[number]), int(across[number])
+            if thing.visible(moment) and 0 <= row < rows and 0 <= column < columns:
+                layout[frame, row, column, 0] += 1.0
+        owner = most[frame]
+        sizes = np.array([thing.radius for thing in scene.things])
+        layout[frame, ..., 1] = np.log(sizes / _TYPICAL_RADIUS)[owner]
+        layout[frame, ..., 2] = across[owner] - at_columns
+        layout[frame, ..., 3] = down[owner] - at_rows
+    return layout
+
+
+def _naming_loss(patches: Tensor, names: Tensor, batch: AlignBatch, scale: Tensor) -> Tensor:
+    """Cross-entropy of what a patch shows, among all pairs, colours, kinds and marks."""
+    assert batch.patch_labels is not None
+    assert batch.mark_labels is not None
+    pair, colour, kind, mark = names.split([len(PAIRS), len(COLOURS), len(KINDS), len(MARKS)])
+    shown, marked = batch.patch_labels >= 0, batch.mark_labels >= 0
+    found, label = scale * patches[shown], batch.patch_labels[shown]
+    loss = (
+        functional.cross_entropy(found @ pair.T, label)
+        + functional.cross_entropy(found @ colour.T, label // len(KINDS))
+        + functional.cross_entropy(found @ kind.T, label % len(KINDS))
+    )
+    if marked.any():
+        said = scale * patches[marked] @ mark.T
+        loss = loss + functional.cross_entropy(said, batch.mark_labels[marked])
+    return loss
+
+
+def _layout_loss(guessed: Tensor, layout: Tensor, labels: Tensor) -> Tensor:
+    """Return how far the heads' ``(C, T, H, W, 4)`` are from the layout, on average."""
+    middles = functional.mse_loss(guessed[..., 0], layout[..., 0])
+    shown = labels >= 0
+    owned = functional.smooth_l1_loss(guessed[shown][:, 1:], layout[shown][:, 1:])
+    return 10.0 * middles + owned
+
+

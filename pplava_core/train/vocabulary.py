@@ -10,6 +10,7 @@ import numpy as np
 from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import draw_scene, scene_seed
+from pplava_core.shapes.wordings import long_prompt, with_lead_in
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +27,7 @@ def _texts(seed: int) -> Iterator[str]:
     for number in range(_SCENES):
         scene = draw_scene(scene_seed("train", seed, number))
         rng = np.random.default_rng([seed, number])
-        for question in world.ask(scene, rng, world.TYPES):
-            yield world.with_lead_in(question.text, rng)
+        for question in [*world.ask(scene, rng, world.TYPES), *world.dialogue(scene, rng, 5)]:
+            yield with_lead_in(question.text, rng)
             yield question.answer
+        yield long_prompt("", rng, distractors=[f"the {thing.phrase}" for thing in scene.things])

@@ -25,11 +25,25 @@ FRAMES_PER_BATCH = 16
 _POSITION_SPREAD, _CONTENT_SPREAD = 0.4, 0.5
 
 
+class Refinement(nn.Module):
+    """A convolution that adds to what it is given, without making it smaller."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(N, C, H, W)`` for as many."""
+        refined: Tensor = maps + nn.functional.gelu(self.conv(maps))
+        return refined
+
+
 class NanoTower(nn.Module):
     """Pictures to patch features, every frame by itself.
 
     Args:
-        stem_channels: channels after each stride-2 convolution of the stem.
+        stem_channels: channels after each stride-2 convolution of the stem; all but the first
+            are followed by a convolution that refines what they give.
         vision: settings of transformers' `CLIPVisionConfig`; the stem's output is its
             picture, one patch a cell.
     """
@@ -41,8 +55,9 @@ class NanoTower(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise((3, *stem_channels)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+            if before > 3:
+                layers.append(Refinement(after))
         width = stem_channels[-1]
-        layers += [nn.Conv2d(width, width, 3, padding=1), nn.GELU()]
         self.stem = nn.Sequential(*layers)
         settings = {**vision, "num_channels": width, "patch_size": 1}
         settings["attn_implementation"] = "sdpa"

@@ -1,0 +1,79 @@
+"""Descriptions of scenes, in reading order: rows from the top, each from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pplava_core.shapes.scene import Scene, Thing
+
+DETAILS = ("short", "normal", "long")
+COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
+_BANDS = 4
+
+
+def caption(scene: Scene, detail: str) -> str:
+    """Describe a scene: what, and with more detail also where, whither and when.
+
+    Raises:
+        KeyError: the detail is none of `DETAILS`.
+    """
+    describe = {"short": _name, "normal": _name_and_motion, "long": _sentence}[detail]
+    parts = [describe(scene.things[number]) for number in reading_order(scene)]
+    if detail == "long":
+        return f"there {_are(len(parts))}. {' '.join(parts)}"
+    return f"{_objects(len(parts))}: {_join(parts)}."
+
+
+def reading_order(scene: Scene) -> list[int]:
+    """Return the things' numbers as a page is read, by where each is when it appears."""
+
+    def place(number: int) -> tuple[int, float]:
+        x, y = scene.things[number].start
+        return min(int(y * _BANDS), _BANDS - 1), x
+
+    return sorted(range(len(scene.things)), key=place)
+
+
+def cell_words(x: float, y: float) -> str:
+    """Name the ninth of the picture around a point."""
+    words = (ROWS[_third(y)], COLUMNS[_third(x)])
+    return " ".join(word for word in words if word) or "centre"
+
+
+def _third(value: float) -> int:
+    return min(max(int(value * 3), 0), 2)
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count} objects"
+
+
+def _are(count: int) -> str:
+    return f"{'is' if count == 1 else 'are'} {_objects(count)}"
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _name(thing: Thing) -> str:
+    article = "an" if thing.colour[0] in "aeiou" else "a"
+    return f"{article} {thing.phrase}"
+
+
+def _name_and_motion(thing: Thing) -> str:
+    if thing.motion == "still":
+        return f"{_name(thing)} at the {cell_words(*thing.start)}"
+    return f"{_name(thing)} moving {thing.motion}"
+
+
+def _sentence(thing: Thing) -> str:
+    action = "stays" if thing.motion == "still" else f"moves {thing.motion} from"
+    words = f"{_name(thing)} {action} at the {cell_words(*thing.start)}".replace("from at", "from")
+    if thing.mark:
+        words += f" with a {thing.mark.lower()} on it"
+    if thing.appears > 0.0:
+        words += " after appearing late"
+    if thing.vanishes < 1.0:
+        words += " and vanishes"
+    return words + "."
