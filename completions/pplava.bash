@@ -408,6 +408,7 @@ _pplava() {
         "pplava_eval_vcgbench --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
         "pplava_eval_vcgbench --quantize") COMPREPLY=($(compgen -W "4bit 8bit" -- "$current")); return ;;
         "pplava_eval_shapes --data") return ;;
+        "pplava_eval_shapes --set") COMPREPLY=($(compgen -W "plain redundant long-prompt unseen chat" -- "$current")); return ;;
         "pplava_eval_shapes --questions") return ;;
         "pplava_eval_shapes --seed") return ;;
         "pplava_eval_shapes --output" | "pplava_eval_shapes -o") return ;;
@@ -457,6 +458,7 @@ _pplava() {
         "pplava_eval_ablate --dtype") COMPREPLY=($(compgen -W "float32 bfloat16 float16" -- "$current")); return ;;
         "pplava_eval_ablate --quantize") COMPREPLY=($(compgen -W "4bit 8bit" -- "$current")); return ;;
         "pplava_shapes_render --split") COMPREPLY=($(compgen -W "train validation test" -- "$current")); return ;;
+        "pplava_shapes_render --set") COMPREPLY=($(compgen -W "plain redundant long-prompt unseen chat" -- "$current")); return ;;
         "pplava_shapes_render --questions") return ;;
         "pplava_shapes_render --seed") return ;;
         "pplava_shapes_render --workers") return ;;
@@ -484,7 +486,7 @@ _pplava() {
         pplava_eval_msvdqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --temperature --beams --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-concurrency --judge-retries --judge-timeout --judge-only --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_eval_msrvttqa) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --temperature --beams --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-concurrency --judge-retries --judge-timeout --judge-only --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_eval_vcgbench) words="--data --protocol --split --subtitles --strict --frames --max-new-tokens --temperature --beams --limit --only --shuffle --seed --output -o --resume --workers --dry-run --judge-url --judge-model --judge-prompt --judge-concurrency --judge-retries --judge-timeout --judge-only --reader --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
-        pplava_eval_shapes) words="--data --questions --seed --output -o --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
+        pplava_eval_shapes) words="--data --set --questions --seed --output -o --kernel --stride --tokens --pooling --weighting --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_eval_list) words="--quiet --debug --json --help -h" ;;
         pplava_eval_fetch) words="--output -o --repo --revision --yes -y --quiet --debug --json --help -h" ;;
         pplava_eval_check) words="--data --split --quiet --debug --json --help -h" ;;
@@ -492,7 +494,7 @@ _pplava() {
         pplava_eval_compare) words="--plot --flips --seed --quiet --debug --json --help -h" ;;
         pplava_eval_ablate) words="--data --pooling --kernel --plot --protocol --split --subtitles --strict --frames --max-new-tokens --temperature --beams --limit --only --shuffle --seed --output -o --resume --workers --dry-run --model --device --dtype --quantize --quiet --debug --json --help -h" ;;
         pplava_shapes) words="render --help -h" ;;
-        pplava_shapes_render) words="--split --questions --seed --workers --quiet --debug --json --help -h" ;;
+        pplava_shapes_render) words="--split --set --questions --seed --workers --quiet --debug --json --help -h" ;;
         pplava_models) words="list info path default pull verify rm convert --help -h" ;;
         pplava_models_list) words="--quiet --debug --json --help -h" ;;
         pplava_models_info) words="--quiet --debug --json --help -h" ;;

@@ -14,6 +14,7 @@ from pplava_cli.records import SCHEMA
 _EXAMPLES = examples(
     "pplava shapes render my-shapes",
     "pplava shapes render test-set --split test --questions 1200 --seed 7",
+    "pplava shapes render talks --set chat",
 )
 
 
@@ -23,6 +24,16 @@ class Split(StrEnum):
     train = "train"
     validation = "validation"
     test = "test"
+
+
+class ShapeSet(StrEnum):
+    """What is asked about what kind of films; as `pplava_core.shapes.dataset.SETS`."""
+
+    plain = "plain"
+    redundant = "redundant"
+    long_prompt = "long-prompt"
+    unseen = "unseen"
+    chat = "chat"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +52,9 @@ def render(
     *,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
     split: Annotated[Split, typer.Option("--split", help="Which scenes.")] = Split.test,
+    test_set: Annotated[
+        ShapeSet, typer.Option("--set", help="Which kind of films and questions.")
+    ] = ShapeSet.plain,
     questions: Annotated[
         int, typer.Option("--questions", metavar="N", help="How many questions.", min=1)
     ] = 120,
@@ -63,12 +77,13 @@ def render(
             split=split.value,
             seed=seed,
             question_count=questions,
+            test_set=test_set.value,
             workers=workers,
             progress=progress,
         )
     if out.json:
-        record = {"schema": SCHEMA, "type": "shapes", "folder": str(folder), "questions": count}
-        out.record(record)
+        record = {"schema": SCHEMA, "type": "shapes", "folder": str(folder)}
+        out.record(record | {"set": test_set.value, "questions": count})
         return
     out.note(f"{count} questions")
     out.line(str(folder))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from small_models import plan_small_films, small_model
 
 from pplava_cli import opening
+from pplava_cli.shapes import ShapeSet
 from pplava_core.evals.benchmarks import shapes as benchmark
 from pplava_core.models.checkpoint import save_model
 from pplava_core.session import Generation, PoolingChoice
-from pplava_core.shapes.dataset import write_dataset
+from pplava_core.shapes import dataset
+from pplava_core.shapes.dataset import SETS, write_dataset
 
 
 def few_tokens(*, max_new_tokens):
@@ -32,7 +35,7 @@ def small_films():
 @pytest.fixture(scope="module")
 def films(tmp_path_factory, small_films):
     folder = tmp_path_factory.mktemp("films") / "test"
-    write_dataset(folder, split="test", seed=1, question_count=12, workers=1)
+    write_dataset(folder, split="test", seed=1, question_count=21, workers=1)
     return folder
 
 
@@ -57,12 +60,22 @@ def test_a_table_for_people(evaluate, films):
     assert "small knows nothing" in run.stderr
     lines = run.stdout.splitlines()
     assert lines[0].split() == ["n", "right", "95", "%", "interval", "constant"]
-    names = [line[:20].strip() for line in lines[1:]]
+    names = [line[:26].strip() for line in lines[1:]]
     assert names[:2] == ["count", "count_colour"]
-    assert {"all, usual files", "peak on the thing", "things named in caption"} & set(names)
+    assert {"all, usual files", "there, but denied", "descriptions with all"} <= set(names)
+    assert {"peak on the thing", "evidence meets its time"} <= set(names)
     row = next(line for line in lines if line.startswith("presence"))
     assert re.fullmatch(r"presence +1 +\d+\.\d%   \d+\.\d% – \d+\.\d% +100\.0%", row)
-    assert lines[-1].startswith("relevance on the thing")
+    figures = {line[:28].strip(): line[28:] for line in lines[-7:]}
+    for name in (
+        "mean over types",
+        "things named in captions",
+        "peak on it by chance",
+        "relevance on the thing",
+        "in an even map",
+        "peak in its time by chance",
+    ):
+        assert re.fullmatch(r" \d+\.\d%", figures[name])
 
 
 def test_json_is_one_record_and_details_hold_every_answer(evaluate, films, tmp_path):
@@ -73,15 +86,26 @@ def test_json_is_one_record_and_details_hold_every_answer(evaluate, films, tmp_p
     assert record["type"] == "eval_shapes"
     assert record["model"] == "small"
     assert re.fullmatch(r"[0-9a-f]{16}", record["revision"])
-    assert record["questions"] == 12
+    assert record["set"] is None
+    assert record["questions"] == 21
+    assert record["visual_tokens"] == {"min": 18, "mean": 18.0, "max": 18}
+    for name, figure in record["pointing"].items():
+        assert type(figure) is (int if name in ("questions", "hidden") else float)
+    for name, figure in record["timing"].items():
+        assert type(figure) is (int if name == "questions" else float)
     assert all(0.0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1.0 for row in record["rows"])
     written = json.loads(details.read_text())
     answers = written.pop("answers")
     assert written == record
-    assert len(answers) == 12
+    assert len(answers) == 21
     for answer in answers:
         assert (films / answer["video"]).is_file()
         assert isinstance(answer["right"], bool)
+        assert answer["wording"] in ("known", "new")
+        assert (answer["turn"], answer["visual_tokens"]) == (0, 18)
+    timings = [answer["timing"] for answer in answers if answer["timing"]]
+    assert len(timings) == record["timing"]["questions"]
+    assert set(timings[0]) == {"peak_inside", "chance", "meets", "overlap", "best_overlap"}
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
@@ -89,8 +113,72 @@ def test_films_are_rendered_where_none_are_given(evaluate, tmp_path, monkeypatch
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run = evaluate("--questions", "12", "--seed", "4", "--json", "--quiet")
     assert run.code == 0
-    assert json.loads(run.stdout)["questions"] == 12
+    record = json.loads(run.stdout)
+    assert (record["questions"], record["set"]) == (21, "plain")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_named_set_is_rendered(evaluate, films, monkeypatch):
+    seen = []
+
+    def write(folder, *, test_set, progress, **facts):
+        seen.append((test_set, facts))
+        shutil.copytree(films, folder)
+
+    monkeypatch.setattr(dataset, "write_dataset", write)
+    for name in ("plain", "long-prompt", "unseen"):
+        run = evaluate("--set", name, "--questions", "21", "--seed", "3", "--json", "--quiet")
+        assert json.loads(run.stdout)["set"] == name
+    assert [name for name, _ in seen] == ["plain", "long-prompt", "unseen"]
+    assert seen[0][1] == {"split": "test", "seed": 3, "question_count": 21}
+
+
+def test_the_sets_are_those_that_can_be_rendered():
+    assert tuple(one.value for one in ShapeSet) == SETS
+
+
+def test_conversations_are_asked_turn_by_turn(evaluate, tmp_path, monkeypatch):
+    folder = tmp_path / "talks"
+    write_dataset(folder, split="test", seed=1, question_count=10, test_set="chat", workers=1)
+    details = tmp_path / "answers.json"
+    run = evaluate("--data", folder, "--json", "--quiet", "-o", details)
+    assert (run.code, run.stderr) == (0, "")
+    record = json.loads(run.stdout)
+    assert (record["set"], record["questions"]) == ("chat", 10)
+    turns = [(row["name"], row["count"]) for row in record["rows"] if row["group"] == "turn"]
+    assert turns == [(f"turn {number}", 2) for number in range(1, 6)]
+    answers = json.loads(details.read_text())["answers"]
+    assert [answer["turn"] for answer in answers] == [0, 1, 2, 3, 4] * 2
+    assert evaluate("--data", folder, "--set", "chat", "--json", "--quiet").stdout == run.stdout
+    line = refused(evaluate("--data", folder, "--set", "unseen", "--quiet"), 2)
+    assert "'chat'" in line
+
+
+def test_long_films_are_asked_about(evaluate, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "_REDUNDANT", {"shorter": (32,), "fps": (5.0,)})
+    monkeypatch.setattr(dataset, "_VERY_LONG_EVERY", 1000)
+    folder = tmp_path / "long"
+    chosen = dataset.choose_items("test", 0, 8, "redundant")
+    shortest = min(chosen, key=lambda item: item.film.scene.duration_seconds)
+    (folder / "films").mkdir(parents=True)
+    dataset.write_film(shortest.film, folder / shortest.film.file_name)
+    (folder / "questions.jsonl").write_text(json.dumps(shortest.to_dict()) + "\n")
+    run = evaluate("--data", folder, "--json", "--quiet")
+    assert run.code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["set"] == "redundant"
+    frames = shortest.film.scene.duration_seconds * shortest.film.sampling_fps
+    # Two frames and 2 by 2 patches of a 6 by 6 grid make one token.
+    assert record["visual_tokens"]["max"] >= 9 * (frames // 2 - 1)
+
+
+def test_a_set_that_the_questions_are_not_of_is_usage(evaluate, films):
+    for name in ("chat", "redundant"):
+        line = refused(evaluate("--data", films, "--set", name, "--quiet"), 2)
+        assert f"--set {name}" in line
+    run = evaluate("--data", films, "--set", "unseen", "--json", "--quiet")
+    assert json.loads(run.stdout)["set"] == "unseen"
+    refused(evaluate("--set", "holiday", "--quiet"), 2)
 
 
 def test_pooling_options_reach_the_session(evaluate, films, monkeypatch):
@@ -118,7 +206,11 @@ def test_questions_without_captions_are_scored_too(evaluate, films, tmp_path):
     (tmp_path / "questions.jsonl").write_text("\n".join(kept) + "\n")
     run = evaluate("--data", tmp_path, "--quiet")
     assert (run.code, run.stderr) == (0, "")
-    assert len(run.stdout.splitlines()) == 3
+    names = [line[:26].strip() for line in run.stdout.splitlines()]
+    files = ["all, usual files", "all, unusual files"]
+    wordings = ["known wording", "new wording"]
+    others = [name for name in names if name not in [*files, *wordings]]
+    assert others == ["", "count", "there, but denied", "mean over types"]
 
 
 def refused(run, code):
@@ -153,3 +245,4 @@ def test_help_has_examples(run_pplava):
     run = run_pplava("eval", "shapes", "--help")
     assert run.code == 0
     assert "pplava eval shapes --questions 2400" in run.stdout
+    assert "pplava eval shapes --set redundant" in run.stdout

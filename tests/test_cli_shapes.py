@@ -41,6 +41,7 @@ def test_json_tells_folder_and_number(run_pplava, tmp_path, monkeypatch):
     run = run_pplava("shapes", "render", folder, "--questions", "1", "--workers", "1", "--json")
     record = json.loads(run.stdout)
     assert record["type"] == "shapes"
+    assert record["set"] == "plain"
     assert record["folder"] == str(folder)
     assert record["questions"] == len(lines_of(folder))
 
@@ -62,6 +63,18 @@ def test_seed_and_split_choose_the_scenes(run_pplava, tmp_path, monkeypatch):
     assert len(set(texts)) == 3
 
 
+@pytest.mark.parametrize("name", dataset.SETS)
+def test_a_set_is_chosen(run_pplava, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(dataset, "write_film", write_nothing)
+    folder = tmp_path / "films"
+    options = ["--set", name, "--questions", "5", "--workers", "1", "--json", "--quiet"]
+    run = run_pplava("shapes", "render", folder, *options)
+    assert (run.code, run.stderr) == (0, "")
+    assert json.loads(run.stdout)["set"] == name
+    expected = dataset.choose_items("test", 0, 5, name)
+    assert lines_of(folder) == [json.loads(json.dumps(item.to_dict())) for item in expected]
+
+
 def test_a_folder_with_something_in_it_stays(run_pplava, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     run = run_pplava("shapes", "render", tmp_path)
@@ -72,7 +85,14 @@ def test_a_folder_with_something_in_it_stays(run_pplava, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--split", "holiday"], ["--questions", "0"], ["--seed", "-1"], ["--workers", "0"]]
+    "options",
+    [
+        ["--split", "holiday"],
+        ["--set", "holiday"],
+        ["--questions", "0"],
+        ["--seed", "-1"],
+        ["--workers", "0"],
+    ],
 )
 def test_senseless_options_are_usage(run_pplava, tmp_path, options):
     run = run_pplava("shapes", "render", tmp_path / "films", *options)

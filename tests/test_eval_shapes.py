@@ -1,11 +1,8 @@
-"""Scoring of the rendered world's own test: what counts as right, and how sure that is."""
+"""The rendered world's own test: how films are asked about, with a stand-in for the session."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,38 +11,43 @@ import torch
 from small_models import plan_small_films, small_model
 
 from pplava_core.evals.benchmarks import shapes as benchmark
-from pplava_core.evals.benchmarks.shapes import Scored, named_share, wilson_interval
-from pplava_core.shapes.dataset import choose_items, read_dataset, write_dataset
+from pplava_core.evals.benchmarks.shapes import score_items, set_of
+from pplava_core.evals.benchmarks.shapes_tables import summary, table
+from pplava_core.evidence import find_moments, span_of
+from pplava_core.session import Generation, PoolingChoice, Session, Turn
+from pplava_core.shapes import dataset
+from pplava_core.shapes.dataset import SETS, TURNS, choose_items, read_dataset, write_dataset
 from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render
-from pplava_core.types import Relevance
+from pplava_core.types import Relevance, Sampling
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    plan_small_films(patch)
-    folder = tmp_path_factory.mktemp("films") / "test"
-    write_dataset(folder, split="test", seed=1, question_count=24, workers=1)
-    patch.undo()
-    return folder
+GUIDES = SimpleNamespace(guide=lambda question, earlier: " / ".join([*earlier, question]))
+MODEL = SimpleNamespace(parts=GUIDES)
 
 
 class Oracle:
-    """Stands in for a session: answers from the file of questions, points where it is told."""
+    """Stands in for a session: answers from the questions, points where it is told."""
 
-    def __init__(self, items, *, answer=None, points=True):
-        self.items = items
-        self.answer, self.points = answer, points
-        self.opened = []
+    def __init__(self, items, *, answer=None, points=True, frames=4):
+        self.items, self.answer, self.points, self.frames = items, answer, points, frames
+        self.opened, self.calls, self.guides = [], [], []
 
-    def open(self, paths, model, *, cache=None):
-        self.opened.append(paths[0].name)
+    def open(self, paths, model, *, sampling=None, cache=None):
         number = int(paths[0].stem)
+        self.opened.append((number, sampling))
         self.film = next(item.film for item in self.items if item.film.number == number)
         count = self.film.frame_count
-        self.indices = tuple(range(0, count, max(count // 4, 1)))[:4]
-        self.source = SimpleNamespace(indices=self.indices)
+        step = max(count // self.frames, 1) if sampling is None else self.film.fps / sampling.fps
+        indices = sorted({int(place) for place in np.arange(0, count, step)})
+        indices = indices if sampling else indices[: self.frames]
+        self.source = SimpleNamespace(
+            indices=tuple(indices),
+            kind="video",
+            fps=self.film.fps,
+            start_seconds=0.0,
+            stop_seconds=count / self.film.fps,
+        )
+        self.grid_size = (len(indices), 12, 12)
         return self
 
     def item(self, question):
@@ -55,203 +57,228 @@ class Oracle:
             if item.film.number == self.film.number and item.question.text == question
         )
 
-    def ask(self, question, *, pooling, generation):
+    def ask_many(self, questions, *, pooling, generation, batch_size):
         assert generation.temperature == 0.0
-        text = self.item(question).question.answer if self.answer is None else self.answer
-        return SimpleNamespace(text=text)
+        assert batch_size == 8
+        self.calls.append((self.film.number, len(questions), pooling))
+        return [self._answer(question) for question in questions]
 
-    def relevance(self, question):
-        targets = self.item(question).question.targets
-        moments = [(index + 0.5) / self.film.frame_count for index in self.indices]
+    def ask(self, question, *, pooling, generation, history):
+        assert generation.temperature == 0.0
+        self.calls.append((self.film.number, question, history))
+        return self._answer(question)
+
+    def _answer(self, question):
+        text = self.item(question).question.answer if self.answer is None else self.answer
+        return SimpleNamespace(text=text, token_count=128)
+
+    def relevance(self, guide):
+        self.guides.append(guide)
+        targets = self.item(guide.split(" / ")[-1]).question.targets
+        moments = [(index + 0.5) / self.film.frame_count for index in self.source.indices]
         _, owners = render(self.film.scene, moments, height=96, width=96)
         shown = np.isin(owners, targets) == self.points
         patches = shown.reshape(len(moments), 12, 8, 12, 8).mean((2, 4))
         weights = torch.from_numpy(patches).float() + 1e-6
-        return Relevance(weights=weights / weights.sum(), seconds=np.arange(4.0), text=question)
+        seconds = np.array(self.source.indices) / self.film.fps
+        return Relevance(weights=weights / weights.sum(), seconds=seconds, text=guide)
+
+    def evidence(self, relevance):
+        return find_moments(relevance, frame_span_seconds=span_of(self.source))
 
 
 @pytest.fixture
-def judged(folder, monkeypatch):
-    """Score the folder with a stand-in for the session."""
+def judged(tmp_path, monkeypatch):
+    """Score some questions with a stand-in for the session."""
 
-    def judge(**habits):
-        items = read_dataset(folder)
+    def judge(items, *, pooling=None, **habits):
         oracle = Oracle(items, **habits)
         monkeypatch.setattr(benchmark, "Session", oracle)
-        return benchmark.score_items(items, folder, SimpleNamespace()), oracle
+        return score_items(items, tmp_path, MODEL, pooling=pooling), oracle
 
     return judge
 
 
-def test_a_perfect_model_scores_everything(judged, folder):
-    scored, oracle = judged()
-    rows = {row.name: row for row in benchmark.table(scored)}
+@pytest.fixture(scope="module")
+def items():
+    return choose_items("test", 1, 63)
+
+
+def test_a_perfect_model_scores_everything(judged, items):
+    pooling = PoolingChoice(max_tokens=5)
+    scored, oracle = judged(items, pooling=pooling)
+    rows = {row.name: row for row in table(scored)}
+    assert rows.pop("there, but denied").accuracy == 0.0
+    timed = ("peak in its time", "evidence meets its time", "evidence fits its time")
+    for name in (*timed, "the right frames would fit"):
+        rows.pop(name)
     assert all(row.accuracy == 1.0 for row in rows.values())
     assert all(row.high == pytest.approx(1.0) for row in rows.values())
     assert set(TYPES) <= set(rows)
-    assert rows["peak on the thing"].count > 5
-    summary = benchmark.summary(scored)
-    assert summary["questions"] == len(scored) == 24
-    assert summary["mean_over_types_without_caption"] == 1.0
-    assert summary["things_named_in_captions"] == 1.0
-    assert summary["relevance_on_the_thing"] > 0.9
-    films = {item.film.file_name for item in read_dataset(folder)}
-    assert len(oracle.opened) == len(films)
+    assert rows["peak on the thing"].count > 20
+    figures = summary(scored)
+    assert figures["questions"] == len(scored) == 63
+    assert figures["mean_over_types_without_caption"] == 1.0
+    assert figures["things_named_in_captions"] == 1.0
+    assert figures["relevance_on_the_thing"] > 0.9
+    assert figures["visual_tokens"] == {"min": 128, "mean": 128, "max": 128}
+    numbers = [item.film.number for item in items]
+    assert oracle.opened == [(number, None) for number in dict.fromkeys(numbers)]
+    asked = [(number, numbers.count(number), pooling) for number in dict.fromkeys(numbers)]
+    assert oracle.calls == asked
 
 
-def test_a_model_that_points_elsewhere_is_found_out(judged):
-    scored, _ = judged(points=False)
-    rows = {row.name: row for row in benchmark.table(scored)}
+def test_a_model_that_points_elsewhere_is_found_out(judged, items):
+    scored, _ = judged(items, points=False)
+    rows = {row.name: row for row in table(scored)}
     assert rows["count"].accuracy == 1.0
     assert rows["peak on the thing"].accuracy < 0.3
-    assert benchmark.summary(scored)["relevance_on_the_thing"] < 0.3
+    pointing = summary(scored)["pointing"]
+    assert pointing["relevance"] < pointing["even_relevance"]
+    assert pointing["peak"] == rows["peak on the thing"].accuracy
+    assert 0.02 < pointing["peak_by_chance"] < 0.4
 
 
-def test_a_constant_answer_scores_at_most_what_the_table_says(judged):
-    scored, _ = judged(answer="yes")
-    for row in benchmark.table(scored):
-        if row.name in TYPES:
-            assert row.accuracy <= row.constant
-    assert benchmark.summary(scored)["things_named_in_captions"] == 0.0
+def test_a_constant_answer_scores_at_most_what_the_table_says(judged, items):
+    for answer in ("yes", "1.5 seconds"):
+        scored, _ = judged(items, answer=answer)
+        for row in table(scored):
+            if row.name in TYPES:
+                assert row.accuracy <= row.constant
+    assert summary(scored)["things_named_in_captions"] == 0.0
 
 
-def test_a_real_model_is_asked_every_question(folder):
-    items = read_dataset(folder)[:3]
-    calls = []
-    scored = benchmark.score_items(
-        items,
-        folder,
-        small_model(),
-        progress=lambda done, total: calls.append((done, total)),
+def test_only_what_points_at_things_that_are_there_is_looked_at(judged, items):
+    scored, oracle = judged(items)
+    named = [item for item in items if item.question.named and item.question.targets]
+    looked_at = [one.item for one in scored if one.pointed is not None or one.hidden]
+    assert looked_at == named
+    hidden = [one for one in scored if one.hidden]
+    assert len(oracle.guides) == len(named) - len(hidden)
+    assert summary(scored)["pointing"]["hidden"] == len(hidden)
+    assert summary(scored)["pointing"]["questions"] == len(named) - len(hidden)
+
+
+def test_what_no_frame_shows_is_counted_and_left_out(judged, items):
+    late = next(
+        item
+        for item in items
+        if item.question.type == "when" and item.film.scene.things[item.question.targets[0]].appears
     )
+    (one,), oracle = judged([late], frames=1)
+    assert one.hidden
+    assert (one.right, one.pointed, one.mass, one.timing) == (True, None, None, None)
+    assert oracle.guides == []
+    assert "peak on the thing" not in {row.name for row in table([one])}
+
+
+def test_conversations_go_on_from_the_models_own_answers(judged):
+    items = choose_items("test", 0, 2 * TURNS, "chat")
+    scored, oracle = judged(items, answer="no idea")
     assert [one.item for one in scored] == items
-    assert calls == [(number + 1, 3) for number in range(3)]
-    for one in scored:
-        assert (one.pointed is not None) == bool(
-            one.item.question.named and one.item.question.targets
+    history = []
+    for item, (number, question, told) in zip(items, oracle.calls, strict=True):
+        if item.turn == 0:
+            history = []
+        assert (number, question, told) == (item.film.number, item.question.text, tuple(history))
+        history.append(Turn(question=item.question.text, answer="no idea"))
+    assert [number for number, _ in oracle.opened] == [items[0].film.number, items[-1].film.number]
+    guides = [guide for guide in oracle.guides if " / " in guide]
+    texts = [item.question.text for item in items]
+    assert guides
+    for guide in oracle.guides:
+        *earlier, question = guide.split(" / ")
+        place = next(
+            n
+            for n, item in enumerate(items)
+            if texts[n - item.turn : n] == earlier and texts[n] == question
         )
-        assert one.mass is None or 0.0 <= one.mass <= 1.0
+        assert items[place].turn == len(earlier)
+    turns = [row for row in table(scored) if row.group == "turn"]
+    assert [row.name for row in turns] == [f"turn {n}" for n in range(1, TURNS + 1)]
+    assert [row.count for row in turns] == [2] * TURNS
 
 
-@lru_cache(maxsize=1)
-def some_items():
-    return choose_items("test", 0, 24)
+def test_one_film_may_hold_two_conversations(judged):
+    items = choose_items("test", 0, TURNS, "chat")
+    _, oracle = judged([*items, *items])
+    lengths = [len(history) for _, _, history in oracle.calls]
+    assert lengths == [*range(TURNS), *range(TURNS)]
+    assert len(oracle.opened) == 1
 
 
-def item_like(kind, answer, setting="usual"):
-    item = next(item for item in some_items() if item.question.type == kind)
-    return dataclasses.replace(
-        item,
-        film=dataclasses.replace(item.film, setting=setting),
-        question=dataclasses.replace(item.question, answer=answer),
+def test_long_films_are_sampled_at_their_own_rate(judged, monkeypatch):
+    monkeypatch.setattr(dataset, "_VERY_LONG_EVERY", 1000)
+    items = choose_items("test", 0, 16, "redundant")
+    scored, oracle = judged(items)
+    rates = {item.film.number: item.film.sampling_fps for item in items}
+    assert set(rates.values()) == {1.0, 2.0}
+    assert oracle.opened == [(n, Sampling(fps=rate)) for n, rate in rates.items()]
+    timed = [one for one in scored if one.timing is not None]
+    assert len(timed) >= 5
+    for one in timed:
+        things = [one.item.film.scene.things[n] for n in one.item.question.targets]
+        assert all(thing.vanishes - thing.appears < 0.5 for thing in things)
+        assert one.timing.peak_inside
+        assert one.timing.meets
+        assert one.timing.overlap <= one.timing.best_overlap + 1e-9
+        assert one.timing.chance < 0.5
+    figures = summary(scored)["timing"]
+    assert figures["right_frames_fit"] > 0.9
+    assert figures["questions"] == len(timed)
+    names = {row.name for row in table(scored)}
+    assert {"all, long files", "peak in its time", "the right frames would fit"} <= names
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_set_questions_are_of_is_known_where_it_shows(name):
+    items = choose_items("test", 0, 12, name)
+    assert set_of(items) == (name if name in ("chat", "redundant") else None)
+
+
+def few_tokens(*, max_new_tokens):
+    """An untrained model never stops by itself."""
+    return Generation(max_new_tokens=min(max_new_tokens, 4))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films") / "test"
+    with pytest.MonkeyPatch.context() as patch:
+        plan_small_films(patch)
+        write_dataset(folder, split="test", seed=1, question_count=5, test_set="chat", workers=1)
+    return folder
+
+
+def test_a_real_model_is_asked_every_question(folder, monkeypatch):
+    monkeypatch.setattr(benchmark, "Generation", few_tokens)
+    apart = [dataclasses.replace(item, turn=0) for item in read_dataset(folder)]
+    calls = []
+    model = small_model(seed=6)
+    scored = score_items(
+        apart, folder, model, progress=lambda done, total: calls.append((done, total))
     )
+    assert [one.item for one in scored] == apart
+    assert calls == [(number + 1, 5) for number in range(5)]
+    session = Session.open([folder / apart[0].film.file_name], model)
+    for one in scored:
+        alone = session.ask(one.item.question.text, generation=few_tokens(max_new_tokens=9))
+        assert (one.answer, one.token_count) == (alone.text, alone.token_count)
+        assert one.pointed is not None or one.hidden or not one.item.question.targets
+        assert one.mass is None or 0.0 < one.mass < 1.0
+    assert any(one.mass is not None for one in scored)
 
 
-def score_of(answer):
-    weights = torch.full((1, 3, 3), 1 / 9)
-    relevance = Relevance(weights=weights, seconds=np.zeros(1), text="x")
-    return benchmark._score(item_like("position", "top left"), answer, relevance, [0])
-
-
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [
-        ("top left", True),
-        ("Top Left.", True),
-        ("  top  left ", True),
-        ("top", False),
-        ("top left or right", False),
-        ("", False),
-        ("left top", False),
-    ],
-)
-def test_answers_must_be_right_to_the_letter(answer, right):
-    assert score_of(answer).right is right
-
-
-def test_named_share_counts_every_thing_as_often_as_it_is_there():
-    things = ["red circle", "red circle", "blue star", "orange ring"]
-    assert named_share("a red circle, a red circle, a blue star and an orange ring.", things) == 1
-    assert named_share("a red circle and a blue star.", things) == 0.5
-    assert named_share("red circle red circle red circle red circle", things) == 0.5
-    assert named_share("nothing", things) == 0.0
-    assert named_share("anything", []) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("hits", "count", "low", "high"),
-    [
-        # Newcombe 1998, table I: method 3, the score method without continuity correction.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        (10, 10, 0.7225, 1.0),
-        (0, 0, 0.0, 1.0),
-    ],
-)
-def test_wilsons_interval_against_published_values(hits, count, low, high):
-    assert wilson_interval(hits, count) == pytest.approx((low, high), abs=6e-5)
-
-
-def test_an_interval_holds_its_share_and_narrows():
-    widths = []
-    for count in (10, 100, 1000):
-        low, high = wilson_interval(count * 7 // 10, count)
-        assert low < 0.7 < high
-        widths.append(high - low)
-    assert widths == sorted(widths, reverse=True)
-
-
-def scored_like(kind, answers, given, setting="usual"):
-    return [
-        Scored(
-            item=item_like(kind, answer, setting),
-            answer=said,
-            right=answer == said,
-            named_share=None,
-            pointed=None,
-            mass=None,
+def test_a_real_model_is_told_what_was_said(folder, monkeypatch):
+    monkeypatch.setattr(benchmark, "Generation", few_tokens)
+    items, model = read_dataset(folder), small_model(seed=6)
+    scored = score_items(items, folder, model)
+    session = Session.open([folder / items[0].film.file_name], model)
+    history = []
+    for one in scored:
+        question = one.item.question.text
+        answer = session.ask(
+            question, history=tuple(history), generation=few_tokens(max_new_tokens=9)
         )
-        for answer, said in zip(answers, given, strict=True)
-    ]
-
-
-def test_the_table_counts_by_type_and_setting_and_knows_the_best_constant():
-    scored = scored_like("presence", ["yes", "yes", "yes", "no"], ["yes"] * 4)
-    scored += scored_like("colour", ["red", "blue", "blue"], ["blue", "red", "blue"], "unusual")
-    rows = {row.name: row for row in benchmark.table(scored)}
-    assert list(rows) == ["colour", "presence", "all, usual files", "all, unusual files"]
-    presence, colour = rows["presence"], rows["colour"]
-    assert (presence.count, presence.accuracy, presence.constant) == (4, 0.75, 0.75)
-    assert (colour.count, colour.accuracy) == (3, pytest.approx(1 / 3))
-    assert colour.constant == pytest.approx(2 / 3)
-    assert rows["all, usual files"].count == 4
-    assert (presence.low, presence.high) == wilson_interval(3, 4)
-
-
-def test_the_best_constant_over_several_types_is_one_for_each_type():
-    scored = scored_like("presence", ["yes", "no"], ["yes", "no"])
-    scored += scored_like("colour", ["red", "blue", "blue", "blue"], ["red"] * 4)
-    row = next(row for row in benchmark.table(scored) if row.name == "all, usual files")
-    assert row.constant == pytest.approx((1 + 3) / 6)
-
-
-def test_a_summary_is_json_even_where_something_was_not_measured():
-    scored = scored_like("presence", ["yes", "no"], ["yes", "yes"])
-    summary = benchmark.summary(scored)
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["things_named_in_captions"] is None
-    assert summary["relevance_on_the_thing"] is None
-    assert summary["mean_over_types_without_caption"] == 0.5
-    nothing = benchmark.summary([])
-    assert nothing["questions"] == 0
-    assert nothing["mean_over_types_without_caption"] is None
-
-
-def test_the_peaks_row_has_no_constant(judged):
-    scored, _ = judged()
-    row = benchmark.table(scored)[-1]
-    assert row.name == "peak on the thing"
-    assert math.isnan(row.constant)
-    assert benchmark.summary(scored)["rows"][-1]["constant"] is None
+        assert one.answer == answer.text
+        history.append(Turn(question=question, answer=answer.text))

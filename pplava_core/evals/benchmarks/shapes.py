@@ -1,61 +1,39 @@
-"""The rendered world's own test: real files, greedy answers, exact scoring by type.
+"""The rendered world's own test: real files, greedy answers, and where the model looked.
 
-Beside each accuracy stand its 95 % interval and what the best constant answer would
-get. Where a question names a thing, it is also scored whether the peak of the relevance
-lies on it (the pointing game).
+Films are asked about one after the other; each is read once. What is right is told by
+`shapes_scoring`, where the relevance lies by `shapes_pointing`, and the figures of it all are in
+`shapes_tables`.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pplava_core.evals.results.tables import wilson_interval
-from pplava_core.session import Generation, PoolingChoice, Session
+from pplava_core.evals.benchmarks.shapes_pointing import (
+    all_brief,
+    pointing_of,
+    shown_by_thing,
+    timing_of,
+)
+from pplava_core.evals.benchmarks.shapes_scoring import Scored, score
+from pplava_core.session import Generation, PoolingChoice, Session, Turn
 from pplava_core.shapes.dataset import Item
-from pplava_core.shapes.questions import TYPES
-from pplava_core.shapes.render import patch_coverage, render
-from pplava_core.types import Relevance
+from pplava_core.types import Answer, Sampling
 
 if TYPE_CHECKING:
     from pplava_core.feature_cache import FeatureCache
     from pplava_core.models.videolm import VideoLM
 
-_RENDERED_SIZE = 192
+__all__ = ["Scored", "score_items", "set_of"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One question, what was answered, and how right that is."""
-
-    item: Item
-    answer: str
-    right: bool
-    named_share: float | None
-    "Descriptions: part of the things that are named."
-    pointed: bool | None
-    "Whether the peak is on a thing asked for; None where none is named or there."
-    mass: float | None
-    "Part of the relevance on patches that show a thing asked for."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Accuracy over some questions."""
-
-    name: str
-    count: int
-    accuracy: float
-    low: float
-    high: float
-    constant: float
-    "Accuracy of the best constant answer."
+_MAX_NEW_TOKENS = 160
+"A description of every thing fits."
+_BATCH_SIZE = 8
 
 
 def score_items(
@@ -69,6 +47,9 @@ def score_items(
 ) -> list[Scored]:
     """Ask a model every question about the films of a folder, greedily.
 
+    A film is sampled as its set wants it. Where questions make up a conversation, the later
+    ones are asked after the earlier ones and the model's own answers to them.
+
     Args:
         items: questions, those about one film next to each other.
         folder: where the films are.
@@ -79,102 +60,87 @@ def score_items(
 
     Raises:
         InputError: a film cannot be read.
+        UsageError: the pooling does not fit a film.
     """
-    scored, session, opened = [], None, None
-    for item in items:
-        if session is None or item.film.number != opened:
-            path = folder / item.film.file_name
-            session, opened = Session.open([path], model, cache=cache), item.film.number
-        answer = session.ask(
-            item.question.text, pooling=pooling, generation=Generation(max_new_tokens=160)
-        )
-        relevance = session.relevance(item.question.text)
-        indices = session.source.indices
-        scored.append(_score(item, answer.text, relevance, indices))
-        if progress:
-            progress(len(scored), len(items))
+    scored: list[Scored] = []
+    for _, of_film in groupby(items, key=lambda item: item.film.number):
+        group = list(of_film)
+        film = group[0].film
+        sampling = None if film.sampling_fps is None else Sampling(fps=film.sampling_fps)
+        path = folder / film.file_name
+        session = Session.open([path], model, sampling=sampling, cache=cache)
+        shown = _shown(session, group)
+        for item, answer, guide in _answers(session, group, model, pooling):
+            scored.append(_scored(item, answer, session, guide, shown))
+            if progress:
+                progress(len(scored), len(items))
     return scored
 
 
-def table(scored: Sequence[Scored]) -> list[Row]:
-    """Return a row for each type, each setting, and all."""
-    groups: dict[str, list[Scored]] = defaultdict(list)
-    for one in scored:
-        groups[one.item.question.type].append(one)
-        groups[f"all, {one.item.film.setting} files"].append(one)
-    order = [*TYPES, "all, usual files", "all, unusual files"]
-    rows = [_row(name, groups[name]) for name in order if groups[name]]
-    pointed = [one for one in scored if one.pointed is not None]
-    if pointed:
-        hits = sum(bool(one.pointed) for one in pointed)
-        rows.append(_counted("peak on the thing", hits, len(pointed), math.nan))
-    return rows
+def set_of(items: Sequence[Item]) -> str | None:
+    """Name the test set that questions are of, where it shows; see `shapes.dataset.SETS`."""
+    if any(item.turn for item in items):
+        return "chat"
+    if any(item.film.sampling_fps is not None for item in items):
+        return "redundant"
+    return None
 
 
-def summary(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Return everything measured as plain values."""
-    rows = [vars(row) for row in table(scored)]
-    captions = [one.named_share for one in scored if one.named_share is not None]
-    masses = [one.mass for one in scored if one.mass is not None]
-    types = [row["accuracy"] for row in rows if row["name"] in TYPES and row["name"] != "caption"]
-    return {
-        "questions": len(scored),
-        "rows": [{k: (None if v != v else v) for k, v in row.items()} for row in rows],
-        "mean_over_types_without_caption": float(np.mean(types)) if types else None,
-        "things_named_in_captions": float(np.mean(captions)) if captions else None,
-        "relevance_on_the_thing": float(np.mean(masses)) if masses else None,
-    }
+def _answers(
+    session: Session, items: Sequence[Item], model: VideoLM, pooling: PoolingChoice | None
+) -> list[tuple[Item, Answer, str]]:
+    """Return every question's answer, and the text that the clip was pooled by for it."""
+    generation = Generation(max_new_tokens=_MAX_NEW_TOKENS)
+    if not any(item.turn for item in items):
+        texts = [item.question.text for item in items]
+        answers = session.ask_many(
+            texts, pooling=pooling, generation=generation, batch_size=_BATCH_SIZE
+        )
+        return list(zip(items, answers, texts, strict=True))
+    history: list[Turn] = []
+    found = []
+    for item in items:
+        text = item.question.text
+        if item.turn == 0:
+            history = []
+        answer = session.ask(text, pooling=pooling, generation=generation, history=tuple(history))
+        earlier = [turn.question for turn in history]
+        found.append((item, answer, model.parts.guide(text, earlier) if earlier else text))
+        history.append(Turn(question=text, answer=answer.text))
+    return found
 
 
-def named_share(answer: str, phrases: Iterable[str]) -> float:
-    """Return the part of the things that a description names, each as often as it is there."""
-    wanted = Counter(phrases)
-    found = sum(min(count, answer.count(phrase)) for phrase, count in wanted.items())
-    return found / max(sum(wanted.values()), 1)
+def _shown(session: Session, items: Sequence[Item]) -> np.ndarray | None:
+    """Return which patches show each thing, ``(things, T, H, W)``; None where nobody asks."""
+    if not any(_points(item) for item in items):
+        return None
+    _, rows, columns = session.grid_size
+    return shown_by_thing(items[0].film, session.source.indices, (rows, columns))
 
 
-def _score(item: Item, text: str, relevance: Relevance, indices: Sequence[int]) -> Scored:
-    question, scene = item.question, item.film.scene
-    share = None
-    if question.type == "caption":
-        share = named_share(text, (thing.phrase for thing in scene.things))
-    pointed, mass = None, None
-    if question.named and question.targets:
-        shown = _shown(item, relevance, indices)
-        peak = np.unravel_index(int(relevance.weights.argmax()), relevance.weights.shape)
-        pointed = bool(shown[peak])
-        mass = float(relevance.weights.numpy()[shown].sum())
-    right = _plain(text) == _plain(question.answer)
-    return Scored(
-        item=item, answer=text, right=right, named_share=share, pointed=pointed, mass=mass
+def _points(item: Item) -> bool:
+    """Whether a question names things that are there."""
+    return item.question.named and bool(item.question.targets)
+
+
+def _scored(
+    item: Item, answer: Answer, session: Session, guide: str, shown: np.ndarray | None
+) -> Scored:
+    if shown is None or not _points(item):
+        return score(item, answer.text, token_count=answer.token_count)
+    targets = item.question.targets
+    asked_for: np.ndarray = np.logical_or.reduce(shown[list(targets)])
+    if not asked_for.any():
+        return score(item, answer.text, token_count=answer.token_count, hidden=True)
+    relevance, timing = session.relevance(guide), None
+    if all_brief(item.film, targets):
+        timing = timing_of(
+            item.film, targets, relevance, session.source, session.evidence(relevance)
+        )
+    return score(
+        item,
+        answer.text,
+        token_count=answer.token_count,
+        pointing=pointing_of(relevance, asked_for),
+        timing=timing,
     )
-
-
-def _shown(item: Item, relevance: Relevance, indices: Sequence[int]) -> np.ndarray:
-    """Return which patches show a thing asked for, ``(T, H, W)`` bool."""
-    moments = [(index + 0.5) / item.film.frame_count for index in indices]
-    _, owners = render(item.film.scene, moments, height=_RENDERED_SIZE, width=_RENDERED_SIZE)
-    rows, columns = relevance.weights.shape[1:]
-    coverage = patch_coverage(owners, len(item.film.scene.things), (rows, columns))
-    shown: np.ndarray = coverage[list(item.question.targets)].max(0) > 0
-    return shown
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().strip(" .").split())
-
-
-def _row(name: str, group: Sequence[Scored]) -> Row:
-    answers: Counter[tuple[str, str]] = Counter(
-        (one.item.question.type, one.item.question.answer) for one in group
-    )
-    best: dict[str, int] = defaultdict(int)
-    for (kind, _), count in answers.items():
-        best[kind] = max(best[kind], count)
-    hits = sum(one.right for one in group)
-    return _counted(name, hits, len(group), sum(best.values()) / len(group))
-
-
-def _counted(name: str, hits: int, count: int, constant: float) -> Row:
-    low, high = wilson_interval(hits, count)
-    return Row(name=name, count=count, accuracy=hits / count, low=low, high=high, constant=constant)

@@ -1,16 +1,16 @@
 """The rendered world as a benchmark like the others: resumable, shared out, compared, ablated.
 
-Questions come from a folder that `pplava shapes render` wrote. Scored as by the module `shapes`
-beside this one, right to the letter, but for the pointing game, which needs the relevance of
-every patch and not only an answer.
+Questions come from a folder that `pplava shapes render` wrote. What is right is told by
+`shapes_scoring`, as in the rendered world's own test (the module `shapes`), which is also about
+conversations and about where the relevance lies: that takes more than one question and an answer.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pplava_core.errors import UsageError
 from pplava_core.evals.base import (
     Benchmark,
     BenchmarkInfo,
@@ -21,9 +21,12 @@ from pplava_core.evals.base import (
     Report,
     Settings,
 )
+from pplava_core.evals.benchmarks.shapes_scoring import best_constant, is_right, plain
 from pplava_core.evals.results.tables import count_answers, share_row, tables_by_axis
 from pplava_core.shapes.dataset import read_dataset
+from pplava_core.types import Sampling
 
+_AXES = ("question type", "files", "wording")
 _MAX_NEW_TOKENS = 160
 "A description of every thing fits."
 
@@ -39,7 +42,7 @@ class Shapes(Benchmark):
         size_gigabytes=None,
         licence="Apache-2.0",
         hub_id=None,
-        metric="accuracy, right to the letter",
+        metric="accuracy, right to the letter, times to half a second",
         splits=("test",),
     )
 
@@ -48,10 +51,16 @@ class Shapes(Benchmark):
 
         Raises:
             InputError: there are none, or a line is damaged.
+            UsageError: they are conversations.
         """
-        items = []
-        for number, one in enumerate(read_dataset(data)):
-            film, question = one.film, one.question
+        asked, items = read_dataset(data), []
+        if any(one.turn for one in asked):
+            raise UsageError(
+                f"{data} holds conversations, whose questions cannot be asked one by one: "
+                f"use `pplava eval shapes --set chat --data {data}`"
+            )
+        for number, one in enumerate(asked):
+            film, question, rate = one.film, one.question, one.film.sampling_fps
             path = data / film.file_name
             items.append(
                 Item(
@@ -59,8 +68,13 @@ class Shapes(Benchmark):
                     video=path if path.is_file() else None,
                     video_id=film.file_name,
                     question=question.text,
-                    answer=_plain(question.answer),
-                    groups={"question type": question.type, "files": film.setting},
+                    answer=plain(question.answer),
+                    groups={
+                        "question type": question.type,
+                        "files": film.setting,
+                        "wording": one.wording,
+                    },
+                    details={} if rate is None else {"sampling_fps": rate},
                 )
             )
         return items
@@ -68,6 +82,13 @@ class Shapes(Benchmark):
     def num_frames(self, item: Item, settings: Settings) -> int | None:
         """Return what was asked for, or leave it to the model."""
         return settings.num_frames
+
+    def sampling(self, item: Item, settings: Settings) -> Sampling:
+        """Take as many frames a second as the film's set wants, unless a number was asked for."""
+        rate = item.details.get("sampling_fps")
+        if rate is None or settings.num_frames is not None:
+            return super().sampling(item, settings)
+        return Sampling(fps=rate)
 
     def prompt(self, item: Item, settings: Settings, seconds: Sequence[float] = ()) -> Prompt:
         """Ask the question as it stands, which models learn it by."""
@@ -79,8 +100,14 @@ class Shapes(Benchmark):
 
     def extract(self, item: Item, text: str, settings: Settings) -> Extracted:
         """Take the whole answer, without capitals, a full stop and double blanks."""
-        plain = _plain(text)
-        return Extracted(value=plain, how="read" if plain else "unextracted")
+        value = plain(text)
+        return Extracted(value=value, how="read" if value else "unextracted")
+
+    def points(self, item: Item, prediction: Prediction, settings: Settings) -> float | None:
+        """Return 1 for a right answer; one without an answer is wrong."""
+        if prediction.error is not None:
+            return 0.0
+        return float(is_right(item.groups["question type"], item.answer, prediction.text))
 
     def report(
         self, items: Sequence[Item], predictions: Mapping[str, Prediction], settings: Settings
@@ -97,7 +124,7 @@ class Shapes(Benchmark):
             value=row.value,
             low=row.low,
             high=row.high,
-            tables=tables_by_axis(items, points, ("question type", "files")),
+            tables=tables_by_axis(items, points, _AXES),
             counts=count_answers(
                 items, predictions, lambda item, one: self.extract(item, one.text, settings)
             ),
@@ -107,12 +134,8 @@ class Shapes(Benchmark):
 
 def _constant(items: Sequence[Item]) -> float:
     """Return what answering every type with its commonest answer would get."""
-    answers: dict[str, Counter[str]] = {}
+    answers: dict[str, list[str]] = {}
     for item in items:
-        answers.setdefault(item.groups["question type"], Counter())[item.answer] += 1
-    hits = sum(max(counts.values()) for counts in answers.values())
+        answers.setdefault(item.groups["question type"], []).append(item.answer)
+    hits = sum(best_constant(kind, right) for kind, right in answers.items())
     return hits / max(len(items), 1)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().strip(" .").split())
