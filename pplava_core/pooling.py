@@ -20,6 +20,7 @@ __all__ = [
     "WEIGHTINGS",
     "Window",
     "own_windows",
+    "window_magnitudes",
     "pool",
     "window_for_budget",
     "window_for_output_size",
@@ -130,6 +131,27 @@ def window_weights(
         return _normalised(shares + _SMALLEST_SHARE, kept)
     highest = shares.amax(dim=(4, 5, 6), keepdim=True).detach()
     return _normalised(torch.exp((shares - highest) / temperature), kept)
+
+
+def window_magnitudes(relevance: Tensor, *, window: Window, mask: Tensor | None = None) -> Tensor:
+    """Return how often as relevant as the average patch those of every window are.
+
+    The sum of ``literal`` weights: what a normalised weighting forgets of Eq. 3. Kept beside
+    it, direction and magnitude of a pooled token are told apart.
+
+    Args:
+        relevance: ``(B, T, H, W)``, sums to 1 over each clip.
+        window: kernel and stride.
+        mask: ``(B, T, H, W)`` bool, False on padding.
+
+    Returns:
+        ``(B, T', H', W')``; 1 everywhere for a uniform map.
+
+    Raises:
+        ShapeError: the window is larger than the grid, or the mask has another shape.
+    """
+    weights = window_weights(relevance, window=window, weighting="literal", mask=mask)
+    return weights.sum(dim=(4, 5, 6))
 
 
 def average_weights(mask: Tensor, *, window: Window) -> Tensor:

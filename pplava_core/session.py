@@ -243,7 +243,7 @@ class Session:
         preferred = (
             config.window if self.source.kind in ("video", "frames") else config.image_window
         )
-        preferred = preferred.fitted(self.grid_size)
+        preferred = _grown(preferred.fitted(self.grid_size), self.grid_size, config.most_time_steps)
         if choice.max_tokens is not None:
             return window_for_budget(self.grid_size, choice.max_tokens, preferred=preferred)
         return preferred
@@ -337,7 +337,7 @@ class Session:
             generation: length and randomness.
             history: earlier turns, the oldest first; they are words only, the grid is
                 pooled for this question alone.
-            guide: pools the grid; None is the question.
+            guide: pools the grid; None is the question, for some models with those before it.
             system: instructions before all else, where the model's prompts have a place.
             answer_prefix: the answer's first words, given to the model.
 
@@ -394,7 +394,10 @@ class Session:
             raise UsageError("the question is empty: ask something")
         model = self.model
         window, weighting = self.window_for(choice), choice.weighting or model.config.weighting
-        weights, guide = None, asked.guide or asked.question
+        weights = None
+        guide = asked.guide or model.parts.guide(
+            asked.question, [turn.question for turn in asked.history]
+        )
         if model.aligner is not None or weighting not in UNGUIDED:
             weights = self._weights(guide)
         visual = model.visual_tokens(
@@ -421,6 +424,16 @@ class Session:
             timings=self.timings,
             warnings=warnings,
         )
+
+
+def _grown(window: Window, grid_size: Size, most_steps: int | None) -> Window:
+    """Return a window that leaves no more steps in time than a model was trained to read."""
+    steps = window.output_size(grid_size)[0]
+    if most_steps is None or steps <= most_steps:
+        return window
+    step = grid_size[0] // most_steps
+    kernel = grid_size[0] - (most_steps - 1) * step
+    return Window((kernel, *window.kernel[1:]), (step, *window.step[1:]))
 
 
 def _moved(grid: PatchGrid, device: torch.device) -> PatchGrid:

@@ -65,7 +65,8 @@ def test_the_first_stage_leaves_a_log_a_curve_and_a_model(aligned):
     log = log_of(aligned.run)
     losses = [line for line in log if "loss" in line]
     assert [line["step"] for line in losses] == [1, 2, 3, 4, 5, 6]
-    assert all({"grounding", "naming", "learning_rate"} <= set(line) for line in losses)
+    parts = {"grounding", "naming", "layout", "learning_rate"}
+    assert all(parts <= set(line) for line in losses)
     scores = [line for line in log if "validation_peak" in line]
     assert [line["step"] for line in scores] == [3, 6]
     assert all(0 <= line[name] <= 1 for line in scores for name in line if name != "step")
@@ -94,13 +95,14 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(aligned, instructed):
     first, second = weights_of(aligned.model), weights_of(instructed.model)
     changed = {name for name in first if not torch.equal(first[name], new[name])}
     assert changed
-    assert all(name.startswith(AlignStage.trained) for name in changed)
+    trained = tuple(name.removeprefix("video.") for name in AlignStage.trained)
+    assert all(name.startswith(trained) for name in changed)
     names = [name for name in second if name != "aligner.text.positional_embedding"]
     changed = {name for name in names if not torch.equal(first[name], second[name])}
     measured = {"parts.scale.mean", "parts.scale.spread"}
     assert measured <= changed
     assert all(name.startswith(InstructStage.trained) for name in changed - measured)
-    for part in ("parts.projector.", "llm.", "aligner.text.", "parts.places.", "parts.shortcut."):
+    for part in ("parts.projector.", "llm.", "aligner.text.", "parts.places.", "parts.clock."):
         assert any(name.startswith(part) for name in changed)
 
 
@@ -154,7 +156,7 @@ def test_a_finished_run_is_not_run_again(instructed):
     follow(instructed.recipe, killed_at=4)
     assert same_weights(weights_of(instructed.model), before)
     assert log_of(instructed.run) == log
-    assert len(features) == 4
+    assert len(features) == 8  # grids and masks of films and pictures, of both splits
     assert features == {path: path.stat().st_mtime_ns for path in features}
 
 
@@ -274,19 +276,21 @@ def instruct_stage(instructed):
     return InstructStage(read_recipe(instructed.recipe), load_model(instructed.model))
 
 
-def test_examples_are_about_the_clips_of_their_batch(instruct_stage):
-    with_history = captions = stills = 0
+def test_packs_are_about_the_clips_of_their_batch(instruct_stage):
+    talks = captions = stills = 0
     for number in range(30):
         batch = instruct_stage.batch(number)
         assert batch.features.ndim == 5
         stills += batch.features.shape[1] == 1
-        assert {example.clip for example in batch.examples} == set(range(len(batch.features)))
-        with_history += any(example.history for example in batch.examples)
-        captions += batch.examples[0].question.type == "caption"
+        assert {pack.clip for pack in batch.packs} == set(range(len(batch.features)))
+        assert batch.targets.sum(1) == pytest.approx([1.0] * len(batch.packs), abs=1e-4)
+        assert bool(batch.lengths_seconds.any()) == (batch.features.shape[1] > 1)
+        talks += any(pack.talk for pack in batch.packs)
+        captions += any(pack.questions[0].type == "caption" for pack in batch.packs)
         again = instruct_stage.batch(number)
-        assert again.examples == batch.examples
+        assert again.packs == batch.packs
         assert torch.equal(again.features, batch.features)
-    assert with_history
+    assert talks
     assert captions
     assert 0 < stills < 30
 
@@ -304,43 +308,52 @@ def test_coarse_windows_come_first(aligned, tmp_path):
     assert set(later) == {coarse, fine}
 
 
+def single_tokens(stage, batch, pack):
+    """Return what `VideoLM` itself makes of one pack's clip, and the same with the time on it."""
+    model = stage.model
+    features = batch.features[pack.clip : pack.clip + 1].float()
+    relevance = model.relevance(features, [pack.guide])
+    tokens = model.visual_tokens(features, relevance, window=batch.window).tokens
+    size = batch.window.output_size(tuple(features.shape[1:4]))
+    length = batch.lengths_seconds[pack.clip : pack.clip + 1]
+    return model.parts.at_times(tokens, size, length) if length.any() else tokens
+
+
 def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
     batch = instruct_stage.batch(2)
     model = instruct_stage.model.eval()
     with torch.no_grad():
-        _, labels, rows = instruct_stage._answer_logits(batch)
-        wanted = []
-        for example in batch.examples:
-            ids = model.words.tokenizer.encode(
-                example.question.answer, add_special_tokens=False
-            ).ids
-            wanted += [*ids, model.words.end_id]
-        assert labels.tolist() == wanted
-        loss, _ = instruct_stage.loss(batch)
-        # The slow way: each example alone, without padding, token by token.
-        total = 0.0
-        for number, example in enumerate(batch.examples):
-            features = batch.features[example.clip : example.clip + 1]
-            relevance = model.relevance(features, [example.question.text])
-            tokens = model.visual_tokens(features, relevance, window=batch.window).tokens
-            answer = labels[rows == number].tolist()
-            ids = [*model.prompt_ids(example.question.text, example.history), *answer]
-            embedded = model.prompt_embeddings(tokens, torch.tensor([ids]))
-            said = model.llm(inputs_embeds=embedded).logits[0].log_softmax(-1)
-            start = embedded.shape[1] - len(answer) - 1
-            total -= sum(float(said[start + n, token]) for n, token in enumerate(answer))
-    assert float(loss) == pytest.approx(total / len(labels), rel=1e-4)
+        _, numbers = instruct_stage.loss(batch)
+        # The slow way: each question alone, without padding, token by token.
+        total = counted = 0.0
+        for pack in batch.packs:
+            tokens = single_tokens(instruct_stage, batch, pack)
+            for number, question in enumerate(pack.questions):
+                if number < pack.untaught:
+                    continue
+                earlier = pack.questions[:number] if pack.talk else ()
+                history = [(turn.text, turn.answer) for turn in earlier]
+                tokenizer = model.words.tokenizer
+                said = tokenizer.encode(question.answer, add_special_tokens=False).ids
+                answer = [*said, model.words.end_id]
+                ids = [*model.prompt_ids(question.text, history), *answer]
+                embedded = model.prompt_embeddings(tokens, torch.tensor([ids]))
+                said = model.llm(inputs_embeds=embedded).logits[0].log_softmax(-1)
+                start = embedded.shape[1] - len(answer) - 1
+                weight = len(answer) ** -0.5
+                for place, token in enumerate(answer):
+                    total -= weight * float(said[start + place, token])
+                counted += weight * len(answer)
+    assert numbers["answers"] == pytest.approx(total / counted, rel=1e-4)
 
 
 def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct_stage):
     model = instruct_stage.model.eval()
-    batch = instruct_stage._validation_batch(0)
-    for example in batch.examples[:4]:
-        features = batch.features[example.clip : example.clip + 1]
+    batch = instruct_stage.validation_batch("films", 0)
+    for pack in batch.packs[:4]:
         with torch.inference_mode():
-            relevance = model.relevance(features, [example.question.text])
-            tokens = model.visual_tokens(features, relevance, window=batch.window).tokens
-            ids = torch.tensor([model.prompt_ids(example.question.text)])
+            tokens = single_tokens(instruct_stage, batch, pack)
+            ids = torch.tensor([model.prompt_ids(pack.questions[0].text)])
             prompt = model.prompt_embeddings(tokens, ids)
         written = list(
             generate_ids(
@@ -350,17 +363,17 @@ def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct
                 end_ids=model.words.end_ids,
             )
         )
-        likeliest = likeliest_after(instruct_stage, batch, example, written)
+        likeliest = likeliest_after(instruct_stage, batch, pack, written)
         assert likeliest[: len(written)] == written
 
 
-def likeliest_after(stage, batch, example, answer_ids):
+def likeliest_after(stage, batch, pack, answer_ids):
     """Return what the scoring pass finds likeliest at each token of an answer given as ids."""
     tokenizer = stage.model.words.tokenizer
 
     class Encoder:
         def encode(self, text, add_special_tokens):
-            if text == example.question.answer:
+            if text == pack.questions[0].answer:
                 return SimpleNamespace(ids=answer_ids)
             return tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
@@ -368,9 +381,12 @@ def likeliest_after(stage, batch, example, answer_ids):
             return getattr(tokenizer, name)
 
     stage.model.words.tokenizer = Encoder()
+    batch = dataclasses.replace(batch, packs=(pack,))
     try:
         with torch.inference_mode():
-            logits, _, _ = stage._answer_logits(dataclasses.replace(batch, examples=(example,)))
+            scale = stage.model.aligner.logit_scale.exp()
+            relevance = (scale * stage._cosines(batch)).softmax(-1)
+            logits, _, _, _ = stage._answer_logits(batch, relevance)
     finally:
         stage.model.words.tokenizer = tokenizer
     return logits.argmax(-1).tolist()
@@ -378,18 +394,40 @@ def likeliest_after(stage, batch, example, answer_ids):
 
 def test_stills_and_films_share_no_scene(instruct_stage):
     store = instruct_stage.store
-    films = {store.scene(number, still=False).backdrop_seed for number in range(6)}
-    stills = {store.scene(number, still=True).backdrop_seed for number in range(6)}
+    films = {store.scene("films", number).backdrop_seed for number in range(6)}
+    stills = {store.scene("stills", number).backdrop_seed for number in range(6)}
     assert not films & stills
-    assert all(thing.motion == "still" for thing in store.scene(1, still=True).things)
+    assert all(thing.motion == "still" for thing in store.scene("stills", 1).things)
 
 
-def test_kept_features_are_those_of_the_tower(instruct_stage):
+def test_kept_features_are_those_of_the_tower_and_masks_those_of_the_renderer(instruct_stage):
     store = instruct_stage.store
-    for frames, kept in ((4, store.films), (1, store.stills)):
-        pictures = torch.from_numpy(store.render(1, frames)).permute(0, 3, 1, 2)
+    for name, kind in store.kinds.items():
+        frames, covered = store.render(kind, 1)
+        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         with torch.inference_mode():
             features = instruct_stage.model.parts.tower(pictures)
-        assert torch.allclose(
-            torch.from_numpy(kept[1].copy()).float(), features, atol=2e-2, rtol=2e-3
-        )
+        kept = torch.from_numpy(store.features[name][1].copy()).float()
+        assert torch.allclose(kept, features, atol=2e-2, rtol=2e-3)
+        masks = store.coverage[name][1]
+        assert np.abs(masks[: len(covered)] / 255 - covered).max() < 0.003
+        assert not masks[len(covered) :].any()
+
+
+def test_settings_of_the_model_may_be_changed_for_the_second_stage(aligned, tmp_path):
+    changes = {"weighting": "window", "tells_magnitude": True}
+    recipe = read_recipe(instruct_recipe(tmp_path, aligned, changes=changes))
+    model = train._initial_model(recipe)
+    assert (model.config.weighting, model.config.tells_magnitude) == ("window", True)
+    assert model.parts.magnitude is not None
+    first = load_model(aligned.model)
+    for old, new in ((first.parts.tower, model.parts.tower), (first.aligner, model.aligner)):
+        assert same_weights(old.state_dict(), new.state_dict())
+    again = train._initial_model(recipe)
+    assert same_weights(model.state_dict(), again.state_dict())
+
+
+def test_a_change_that_makes_no_model_is_refused(aligned, tmp_path):
+    recipe = instruct_recipe(tmp_path, aligned, changes={"weighting": "gut feeling"})
+    with pytest.raises(RecipeError, match="gut feeling"):
+        follow(recipe)

@@ -44,6 +44,10 @@ class VideoLMConfig:
     weighting: str
     "How relevance becomes weights; a projector is only good for the one it was trained with."
     pooling_temperature: float = 0.01
+    tells_magnitude: bool = False
+    "Whether a token is also told how relevant its window is, beside what pooling leaves of it."
+    most_time_steps: int | None = None
+    "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"
     template: str = ""
     "Name of the prompt's form in `models.prompts`; empty where the adapter has its own."

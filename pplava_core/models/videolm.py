@@ -181,8 +181,7 @@ class VideoLM(nn.Module):
             raise UsageError(f"unknown weighting {weighting!r}; choose one of: {known}")
         if weighting == "native":
             return cast(VisualTokens, self.parts.native(features, source))
-        frames, rows, columns = features.shape[1:4]
-        grid_size: Size = (frames, rows, columns)
+        grid_size = _grid_size(features)
         window = Window((1, 1, 1)) if weighting == "none" else window or self.config.window
         if self.config.projector_order == "pool_first":
             tokens = self._pool_then_project(features, relevance, window, weighting)
@@ -194,13 +193,22 @@ class VideoLM(nn.Module):
         self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
     ) -> Tensor:
         """Return ``(B, N, D_llm)`` in the paper's order, which is also the cheapest."""
-        frames, rows, columns = features.shape[1:4]
         pooled = self._pooled(features, relevance, window, weighting)
         aligned = None
         if self.parts.takes_aligned:
             aligned = nn.functional.normalize(self.embed_patches(pooled), dim=-1)
-        tokens: Tensor = self.parts.project(pooled, aligned, (frames, rows, columns), window)
+        told = {}
+        if self.config.tells_magnitude:
+            told["magnitudes"] = self._magnitudes(features, relevance, window)
+        grid_size = _grid_size(features)
+        tokens: Tensor = self.parts.project(pooled, aligned, grid_size, window, **told)
         return tokens
+
+    def _magnitudes(self, features: Tensor, relevance: Tensor | None, window: Window) -> Tensor:
+        """Return ``(B, T', H', W')``; all windows are alike where nothing was scored."""
+        if relevance is None:
+            return features.new_ones(len(features), *window.output_size(_grid_size(features)))
+        return pooling.window_magnitudes(relevance.to(features.device), window=window)
 
     def _project_then_pool(
         self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
@@ -287,3 +295,8 @@ class VideoLM(nn.Module):
             pieces += [words[:, start:place], block.to(words.device)]
             start = place + 1
         return torch.cat([*pieces, words[:, start:]], dim=1)
+
+
+def _grid_size(features: Tensor) -> Size:
+    frames, rows, columns = features.shape[1:4]
+    return frames, rows, columns

@@ -74,7 +74,8 @@ def _inside_face(mark: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     bend = 1.3 * x * x
     middle = 0.5 - bend if mark == "smile" else 0.18 + bend
     mouth: np.ndarray = (np.abs(y - middle) <= 0.13) & (np.abs(x) <= 0.52)
-    return eyes | mouth
+    face: np.ndarray = eyes | mouth
+    return face
 
 
 def _inside_glyph(bitmap: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -82,5 +83,5 @@ def _inside_glyph(bitmap: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
     row = np.floor((y / _GLYPH_HALF_HEIGHT + 1) / 2 * rows).astype(int)
     column = np.floor((x / _GLYPH_HALF_WIDTH + 1) / 2 * columns).astype(int)
     within = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    drawn: np.ndarray = bitmap[row.clip(0, rows - 1), column.clip(0, columns - 1)]
-    return within & drawn
+    drawn: np.ndarray = within & bitmap[row.clip(0, rows - 1), column.clip(0, columns - 1)]
+    return drawn

@@ -85,12 +85,42 @@ def _run_align_base(
     return folder
 
 
+def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
+    """Put the tower and the aligner of a model under a projector and a language model made anew.
+
+    Args:
+        aligned: a model after its first stage.
+        changes: top-level settings of its config that are to be others.
+        seed: of what is made anew.
+
+    Raises:
+        RecipeError: the changed config describes no model.
+    """
+    import torch
+
+    from pplava_core.errors import ModelError
+    from pplava_core.models.checkpoint import build_model
+    from pplava_core.models.config import VideoLMConfig
+
+    torch.manual_seed(seed)
+    try:
+        config = VideoLMConfig.from_dict({**aligned.config.to_dict(), **changes})
+        model = build_model(config, aligned.words.tokenizer)
+    except ModelError as error:
+        raise RecipeError(f"[changes] cannot be made: {error}") from error
+    for name in ("tower", "aligner"):
+        old, new = (one.parts.tower if name == "tower" else one.aligner for one in (aligned, model))
+        new.load_state_dict(old.state_dict())
+    return model
+
+
 def _initial_model(recipe: Recipe) -> VideoLM:
     from pplava_core.models.checkpoint import build_model, load_model
     from pplava_core.models.config import VideoLMConfig
 
     if recipe.initial is not None:
-        return load_model(Path(recipe.initial))
+        model = load_model(Path(recipe.initial))
+        return rebuilt(model, recipe.changes, recipe.seed) if recipe.changes else model
     from pplava_core.train.vocabulary import world_tokenizer
 
     values = dict(recipe.model or {})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class AlignBatch:
 
     def to(self, device: torch.device) -> AlignBatch:
         """Return the same batch on a device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
         }
         return replace(self, **moved)
@@ -118,9 +119,7 @@ class AlignStage:
                 targets=None, patch_labels=None,
             )  # fmt: skip
         first = number * data.clips_per_step
-        scenes = [
-            _draw(split, self.recipe.seed, first + i) for i in range(data.clips_per_step)
-        ]
+        scenes = [_draw(split, self.recipe.seed, first + i) for i in range(data.clips_per_step)]
         return self._rendered(scenes, rng)
 
     def loss(self, batch: AlignBatch) -> tuple[Tensor, dict[str, float]]:
@@ -130,10 +129,13 @@ class AlignStage:
         patches = self._unit_patches(features)
         scale = self.video.aligner.logit_scale.exp().clamp(max=100.0)
         if batch.targets is None or batch.patch_labels is None:
-            contrast = contrastive_loss(patches, self._unit_texts(batch.texts), batch.clip_of, scale)
+            contrast = contrastive_loss(
+                patches, self._unit_texts(batch.texts), batch.clip_of, scale
+            )
             return contrast, {"contrast": contrast.item()}
         names = [*PAIRS, *COLOURS, *KINDS, *MARKS.values()]
-        texts, named = self._unit_texts([*batch.texts, *names]).split([len(batch.texts), len(names)])
+        every = self._unit_texts([*batch.texts, *names])
+        texts, named = every[: len(batch.texts)], every[len(batch.texts) :]
         grounding = grounding_loss(patches, texts, batch.clip_of, batch.targets, scale)
         naming = _naming_loss(patches, named, batch, scale)
         assert batch.layout is not None
@@ -165,7 +167,7 @@ class AlignStage:
     def _features(self, frames: Tensor) -> Tensor:
         """Return the tower's ``(C, T, H, W, D)``."""
         features: Tensor = self.video.parts.tower(frames.flatten(0, 1))
-        return features.unflatten(0, frames.shape[:2])
+        return features.view(*frames.shape[:2], *features.shape[1:])
 
     def _unit_patches(self, features: Tensor) -> Tensor:
         """Return unit patch embeddings ``(C, T, H, W, E)`` float32."""
@@ -194,7 +196,7 @@ class AlignStage:
             layouts.append(_lay_out(scene, coverage, moments))
             spoken = _texts_about(scene, rng, data.questions_per_clip)
             for text, things in spoken:
-                target = _target(coverage, things)
+                target = target_map(coverage, things)
                 if target is not None:
                     texts.append(text)
                     clip_of.append(number)
@@ -292,8 +294,11 @@ def _texts_about(
     return spoken
 
 
-def _target(coverage: np.ndarray, things: Sequence[int]) -> np.ndarray | None:
-    """Return where the things are, summing to 1; even when there is no such thing at all."""
+def target_map(coverage: np.ndarray, things: Sequence[int]) -> np.ndarray | None:
+    """Return where things are, ``(T, H, W)`` that sums to 1, from coverage ``(things, T, H, W)``.
+
+    Even when there is no such thing at all; None when they are never seen.
+    """
     if not things:
         shape = coverage.shape[1:]
         return np.full(shape, 1.0 / np.prod(shape), np.float32)
@@ -345,7 +350,8 @@ def _naming_loss(patches: Tensor, names: Tensor, batch: AlignBatch, scale: Tenso
     """Cross-entropy of what a patch shows, among all pairs, colours, kinds and marks."""
     assert batch.patch_labels is not None
     assert batch.mark_labels is not None
-    pair, colour, kind, mark = names.split([len(PAIRS), len(COLOURS), len(KINDS), len(MARKS)])
+    sizes = [len(PAIRS), len(COLOURS), len(KINDS), len(MARKS)]
+    pair, colour, kind, mark = torch.split(names, sizes)
     shown, marked = batch.patch_labels >= 0, batch.mark_labels >= 0
     found, label = scale * patches[shown], batch.patch_labels[shown]
     loss = (
@@ -365,5 +371,3 @@ def _layout_loss(guessed: Tensor, layout: Tensor, labels: Tensor) -> Tensor:
     shown = labels >= 0
     owned = functional.smooth_l1_loss(guessed[shown][:, 1:], layout[shown][:, 1:])
     return 10.0 * middles + owned
-
-

@@ -1,8 +1,9 @@
 """Patch grids of a training set, computed once by the frozen tower and kept on disk.
 
-Films and single pictures are two arrays of half-precision numbers that are read in
-place, so that a training set larger than the memory works. The scenes themselves are
-not kept: they are drawn again from their seeds.
+Films, long films and single pictures are arrays of half-precision numbers that are read in
+place, so that a training set larger than the memory works; beside each lies how much of every
+patch each thing covers. The scenes themselves are not kept: they are drawn again from their
+seeds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,37 @@ import torch
 from pplava_core.atomic import replacing
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes.film import film_for_training
-from pplava_core.shapes.scene import Scene, draw_scene, scene_seed
+from pplava_core.shapes.scene import (
+    MAX_THINGS,
+    Scene,
+    draw_redundant_scene,
+    draw_scene,
+    scene_seed,
+)
 from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
-_STILLS_FROM = 10_000_000
-"Numbers of scenes for single pictures start here, so that none is also a film's."
+_LONG_SECONDS = (20.0, 40.0)
+"So long that a frame a second or more is taken of every long film."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One of the kinds of clips that a stage learns from."""
+
+    name: str
+    first: int
+    "Numbers of its scenes start here, so that none is also another kind's."
+    frames: int
+    count: int
+
+    def draw(self, split: str, seed: int, number: int) -> Scene:
+        """Draw the scene of a clip."""
+        drawn = scene_seed(split, seed, self.first + number)
+        if self.name == "long":
+            return draw_redundant_scene(drawn, seconds=_LONG_SECONDS)
+        return draw_scene(drawn, all_still=self.name == "stills")
 
 
 class FeatureStore:
@@ -35,8 +61,7 @@ class FeatureStore:
         recipe: seed and amount.
         model: whose tower encodes; it must not change while the store is in use.
         split: one of `shapes.scene.SPLITS`.
-        film_count: films of ``config.num_frames`` frames.
-        still_count: single pictures.
+        counts: clips of each kind, `films`, `stills` and `long`.
         progress: called with what is done, how many and of how many.
     """
 
@@ -45,41 +70,50 @@ class FeatureStore:
         recipe: Recipe,
         model: VideoLM,
         split: str,
-        film_count: int,
-        still_count: int,
+        counts: dict[str, int],
         progress: Progress | None = None,
     ) -> None:
         self.recipe, self.model, self.split = recipe, model, split
+        scenes_seed = recipe.data.scenes_seed
+        self.seed = recipe.seed if scenes_seed is None else scenes_seed
         self.grid = (model.parts.tower.rows,) * 2
-        self.folder = Path(recipe.output) / "features"
+        self.folder = Path(recipe.data.features or Path(recipe.output) / "features")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.key = _key(recipe, model)
-        frames = model.config.num_frames
-        self.films = self._array("films", film_count, frames, progress)
-        self.stills = self._array("stills", still_count, 1, progress)
+        self.key = _key(recipe, model, self.seed)
+        frames = {"films": model.config.num_frames, "stills": 1, "long": recipe.data.long_frames}
+        firsts = {"films": 0, "stills": 10_000_000, "long": 20_000_000}
+        self.kinds = {
+            name: Kind(name=name, first=firsts[name], frames=frames[name], count=count)
+            for name, count in counts.items()
+        }
+        arrays = {name: self._arrays(kind, progress) for name, kind in self.kinds.items()}
+        self.features = {name: pair[0] for name, pair in arrays.items()}
+        "``(N, T, H, W, D)`` float16 of each kind."
+        self.coverage = {name: pair[1] for name, pair in arrays.items()}
+        "``(N, things, T, H, W)`` uint8, 255 is a patch that a thing covers wholly."
 
-    def scene(self, number: int, *, still: bool) -> Scene:
+    def scene(self, kind: str, number: int) -> Scene:
         """Draw again the scene of a grid."""
-        offset = _STILLS_FROM if still else 0
-        seed = scene_seed(self.split, self.recipe.seed, offset + number)
-        return draw_scene(seed, all_still=still)
+        return self.kinds[kind].draw(self.split, self.seed, number)
 
-    def _array(
-        self, name: str, count: int, frames: int, progress: Progress | None
-    ) -> np.ndarray[Any, Any]:
-        path = self.folder / f"{self.split}-{name}-{count}-{self.key}.npy"
-        if not path.exists():
+    def _arrays(self, kind: Kind, progress: Progress | None) -> tuple[Any, Any]:
+        stem = f"{self.split}-{kind.name}-{kind.count}x{kind.frames}-{self.key}"
+        paths = [self.folder / f"{stem}.npy", self.folder / f"{stem}-coverage.npy"]
+        if not all(path.exists() for path in paths):
             width = self.model.config.tower["vision"]["hidden_size"]
-            shape = (count, frames, *self.grid, width)
-            with replacing(path) as temporary:
-                array = np.lib.format.open_memmap(temporary, "w+", dtype=np.float16, shape=shape)
-                films = forked_loader(_Rendered(self, count, frames))
-                for number, pictures in enumerate(films):
-                    array[number] = self._encode(pictures)
+            size = (kind.frames, *self.grid)
+            with replacing(paths[0]) as grids, replacing(paths[1]) as masks:
+                features = _new(grids, np.float16, (kind.count, *size, width))
+                coverage = _new(masks, np.uint8, (kind.count, MAX_THINGS, *size))
+                films = forked_loader(_Rendered(self, kind))
+                for number, (pictures, covered) in enumerate(films):
+                    features[number] = self._encode(pictures)
+                    coverage[number, : len(covered)] = np.round(covered * 255)
                     if progress:
-                        progress(f"{self.split} {name}", number + 1, count)
-                array.flush()
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+                        progress(f"{self.split} {kind.name}", number + 1, kind.count)
+                features.flush()
+                coverage.flush()
+        return np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r")
 
     @torch.inference_mode()
     def _encode(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -87,29 +121,28 @@ class FeatureStore:
         features: np.ndarray[Any, Any] = self.model.parts.tower(batch).cpu().numpy()
         return features
 
-    def render(self, number: int, frames: int) -> np.ndarray[Any, Any]:
-        """Film one scene: ``(T, height, width, 3)`` uint8."""
-        scene = self.scene(number, still=frames == 1)
-        rng = np.random.default_rng([self.recipe.seed, number, frames, len(self.split)])
-        pictures, _ = film_for_training(
+    def render(self, kind: Kind, number: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Film one scene: ``(T, height, width, 3)`` uint8 and the coverage of its things."""
+        scene = kind.draw(self.split, self.seed, number)
+        rng = np.random.default_rng([self.seed, number, kind.frames, len(self.split)])
+        return film_for_training(
             scene,
-            sampled_moments(rng, frames),
+            sampled_moments(rng, kind.frames),
             rng,
             size=self.model.config.pixels.height,
             grid=self.grid,
             codec_share=self.recipe.data.codec_share,
         )
-        return pictures
 
 
 class _Rendered(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
     """Films to be encoded, in order."""
 
-    def __init__(self, store: FeatureStore, count: int, frames: int) -> None:
-        self.store, self.count, self.frames = store, count, frames
+    def __init__(self, store: FeatureStore, kind: Kind) -> None:
+        self.store, self.kind = store, kind
 
-    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
-        return (self.store.render(number, self.frames) for number in range(self.count))
+    def __iter__(self) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+        return (self.store.render(self.kind, number) for number in range(self.kind.count))
 
 
 def sampled_moments(rng: np.random.Generator, frames: int) -> list[float]:
@@ -120,11 +153,15 @@ def sampled_moments(rng: np.random.Generator, frames: int) -> list[float]:
     return clipped
 
 
-def _key(recipe: Recipe, model: VideoLM) -> str:
+def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    return np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)
+
+
+def _key(recipe: Recipe, model: VideoLM, seed: int) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.parts.tower.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.float().cpu().numpy().tobytes())
-    settings: dict[str, Any] = {"seed": recipe.seed, "codec": recipe.data.codec_share}
+    settings: dict[str, Any] = {"seed": seed, "codec": recipe.data.codec_share}
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()[:12]

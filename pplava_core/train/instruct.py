@@ -1,13 +1,15 @@
 """The second stage: the language model learns to answer from pooled tokens.
 
-The tower and the patch head are frozen, so every film's grid is computed once. The
-text tower, the projector and the language model learn: each question pools the grid
-with its own relevance (Eq. 1-3), and the loss is on the answer's words alone.
+The tower and the patch head are frozen, so every film's grid is computed once. The text
+tower goes on learning where texts point (Eq. 1 against the renderer's masks), now also texts
+of a hundred words and conversations; the projector and the language model learn to answer
+from what that relevance pools (Eq. 2-3), with the loss on the answers' words alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,42 +19,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pplava_core import pooling
 from pplava_core.errors import RecipeError
 from pplava_core.models.language.tokenizer import NanoWords
-from pplava_core.models.language.words import pad_rows
+from pplava_core.models.language.words import VISUAL_ID, pad_rows
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
-from pplava_core.shapes.scene import COLOURS, KINDS, Scene
-from pplava_core.train.align import patch_cosines
+from pplava_core.shapes.scene import COLOURS, KINDS
+from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.features import FeatureStore, Progress
+from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
 from pplava_core.window import Window
 
-VALIDATION_FILMS, VALIDATION_STILLS = 160, 32
+VALIDATION_COUNTS = {"films": 160, "stills": 16, "long": 32}
+_VALIDATION_CLIPS = 8
 _EMBEDDING_SPREAD = 0.4
 _SCALE_BATCHES = 40
-_TYPE_WEIGHTS = {"count": 2.0, "motion": 2.0, "order": 1.5, "position": 1.5}
-"How often a type is asked; those that are learned last are asked more often."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A question, what was said before it, and the right answer."""
-
-    clip: int
-    "Which clip of the batch."
-    question: world.Question
-    history: tuple[tuple[str, str], ...] = ()
+_UNSEEN = -1e9
+_LONG_TEXT_CHARACTERS = 160
+"Texts longer than this are embedded apart, so that short ones are not padded to their length."
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstructBatch:
-    """A few grids of one shape and examples about them."""
+    """A few grids of one shape and packs of questions about them."""
 
     features: Tensor
     "``(C, T, H, W, D)``."
-    examples: tuple[Example, ...]
+    targets: Tensor
+    "``(P, T H W)``: where each pack's things are, sums to 1; even where it is about nothing."
+    lengths_seconds: Tensor
+    "``(C,)``; 0 is a picture."
+    packs: tuple[Pack, ...]
     window: Window
     "What the grids are pooled with."
 
@@ -71,6 +69,8 @@ class InstructStage:
         "parts.shortcut.",
         "parts.norm.",
         "parts.places.",
+        "parts.clock.",
+        "parts.magnitude.",
         "llm.",
         "aligner.text.",
     )
@@ -84,11 +84,18 @@ class InstructStage:
                 f"data.still_share {data.still_share} of {data.clips} clips is {stills} pictures "
                 f"and {data.clips - stills} films; there must be some of both"
             )
+        if data.long_share > 0 and not data.long_clips:
+            raise RecipeError(
+                f"data.long_share is {data.long_share}, but there are no data.long_clips"
+            )
         model.eval()
-        self.store = FeatureStore(recipe, model, "train", data.clips - stills, stills, progress)
-        self.validation = FeatureStore(
-            recipe, model, "validation", VALIDATION_FILMS, VALIDATION_STILLS, progress
-        )
+        # On a CPU the fused kernel's backward pass would take half of every step.
+        model.llm.set_attn_implementation("eager")
+        counts = {"films": data.clips - stills, "stills": stills, "long": data.long_clips}
+        held_out = {name: VALIDATION_COUNTS[name] for name, count in counts.items() if count}
+        counts = {name: count for name, count in counts.items() if count}
+        self.store = FeatureStore(recipe, model, "train", counts, progress)
+        self.validation = FeatureStore(recipe, model, "validation", held_out, progress)
         if "instruct" not in model.config.training:
             self._prepare()
 
@@ -96,39 +103,77 @@ class InstructStage:
         """Return batch `number`, made from the recipe's seed and this number alone."""
         rng = np.random.default_rng([self.recipe.seed, number])
         data = self.recipe.data
-        still = bool(rng.random() < data.still_share)
-        form = rng.random()
-        grids = self.store.stills if still else self.store.films
-        chosen = rng.integers(len(grids), size=data.clips_per_step)
-        scenes = [self.store.scene(int(n), still=still) for n in chosen]
-        examples: list[Example] = []
-        for clip, scene in enumerate(scenes):
-            examples += self._examples(clip, scene, rng, still=still, form=form)
-        features = torch.from_numpy(np.stack([grids[n] for n in chosen])).float()
+        dice = rng.random()
+        kind = "films"
+        if dice < data.still_share:
+            kind = "stills"
+        elif dice < data.still_share + data.long_share:
+            kind = "long"
+        chosen = rng.integers(self.store.kinds[kind].count, size=data.clips_per_step)
+        scenes = [self.store.scene(kind, int(n)) for n in chosen]
+        packs = [
+            draw_pack(clip, scene, kind, rng, data)
+            for clip, scene in enumerate(scenes)
+            for _ in range(data.packs_per_clip)
+        ]
+        window = self._window(number, rng, kind)
+        return self._batch(self.store, kind, chosen.tolist(), packs, window)
+
+    def _batch(
+        self,
+        store: FeatureStore,
+        kind: str,
+        numbers: Sequence[int],
+        packs: Sequence[Pack],
+        window: Window,
+    ) -> InstructBatch:
+        """Put grids, masks and packs together."""
+        features = np.stack([store.features[kind][n] for n in numbers])
+        coverage = [store.coverage[kind][n].astype(np.float32) / 255 for n in numbers]
+        even = np.full(features.shape[1:4], 1 / np.prod(features.shape[1:4]), np.float32)
+        maps = [target_map(coverage[pack.clip], pack.targets) for pack in packs]
+        lengths = [store.scene(kind, n).duration_seconds for n in numbers]
         return InstructBatch(
-            features=features, examples=tuple(examples), window=self._window(number, rng, still)
+            features=torch.from_numpy(features),
+            targets=torch.from_numpy(np.stack([even if m is None else m for m in maps])).flatten(1),
+            lengths_seconds=torch.tensor(lengths) * (kind != "stills"),
+            packs=tuple(packs),
+            window=window,
         )
 
-    def _window(self, number: int, rng: np.random.Generator, still: bool) -> Window:
+    def _window(self, number: int, rng: np.random.Generator, kind: str) -> Window:
         """Return the batch's window: coarse ones come first and now and then later.
 
         Coarse windows leave a quarter of the tokens, so that words, colours and shapes are
         learned at a quarter of the price; and a model that has seen both takes any budget.
+        Windows of long films are longer, so that they leave as many tokens.
         """
         config, data = self.model.config, self.recipe.data
-        if still:
+        if kind == "stills":
             return config.image_window
-        if number >= data.coarse_batches and rng.random() >= data.coarse_share:
-            return config.window
         frames, rows, columns = config.window.kernel
+        if kind == "long":
+            frames = frames * data.long_frames // config.num_frames
+        if number >= data.coarse_batches and rng.random() >= data.coarse_share:
+            return Window((frames, rows, columns))
         return Window((frames, 2 * rows, 2 * columns))
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
-        """Return the mean cross-entropy of the answers' tokens."""
-        logits, labels, _ = self._answer_logits(batch)
-        loss = functional.cross_entropy(logits, labels)
+        """Return the mean cross-entropy of the answers' tokens, and of the relevance."""
+        cosines = self._cosines(batch)
+        scale = self.model.aligner.logit_scale.exp()
+        relevance = (scale * cosines).detach().softmax(-1)
+        logits, labels, weights, _ = self._answer_logits(batch, relevance)
+        each = functional.cross_entropy(logits, labels, reduction="none")
+        answers = (each * weights).sum() / weights.sum()
         right = (logits.argmax(-1) == labels).float().mean().item()
-        return loss, {"token_accuracy": right}
+        numbers = {"answers": answers.item(), "token_accuracy": right}
+        if self.recipe.optimiser.text_tower_rate == 0 or not self.recipe.data.masks:
+            return answers, numbers
+        targets = batch.targets.to(cosines.device)
+        grounding = functional.cross_entropy(scale * cosines, targets)
+        numbers["grounding"] = grounding.item()
+        return answers + grounding, numbers
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -138,94 +183,113 @@ class InstructStage:
         likely one after the right ones before it, so no text needs to be generated.
         """
         rights: dict[str, list[bool]] = {name: [] for name in world.TYPES}
-        for first in range(0, VALIDATION_FILMS, 8):
-            batch = self._validation_batch(first)
-            logits, labels, rows = self._answer_logits(batch)
-            wrong = torch.zeros(len(batch.examples), device=rows.device).index_add_(
-                0, rows, (logits.argmax(-1) != labels).float()
-            )
-            for example, errors in zip(batch.examples, wrong.tolist(), strict=True):
-                rights[example.question.type].append(errors == 0)
+        for first in range(0, VALIDATION_COUNTS["films"], _VALIDATION_CLIPS):
+            batch = self.validation_batch("films", first)
+            for name, hit in self.hits(batch):
+                rights[name].append(hit)
         scores = {name: sum(hits) / len(hits) for name, hits in rights.items() if hits}
-        return {"mean": sum(scores.values()) / len(scores), **scores}
+        scores = {"mean": sum(scores.values()) / len(scores), **scores}
+        if "long" in self.validation.kinds:
+            hits = [
+                hit
+                for first in range(0, VALIDATION_COUNTS["long"], _VALIDATION_CLIPS)
+                for _, hit in self.hits(self.validation_batch("long", first))
+            ]
+            scores["long_films"] = sum(hits) / len(hits)
+        return scores
 
-    def _answer_logits(self, batch: InstructBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits ``(A, V)``, labels ``(A,)`` and example numbers of all answer tokens."""
-        model, words = self.model, cast(NanoWords, self.model.words)
-        tokens = self._visual_tokens(batch)
-        prompts = [model.prompt_ids(e.question.text, e.history) for e in batch.examples]
-        answers = [
-            [*words.tokenizer.encode(e.question.answer, add_special_tokens=False).ids, words.end_id]
-            for e in batch.examples
+    def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
+        """Return the type of each question of a batch, and whether it is answered to the letter."""
+        relevance = (self.model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
+        logits, labels, _, rows = self._answer_logits(batch, relevance)
+        wrong = torch.zeros(len(batch.packs), device=rows.device).index_add_(
+            0, rows, (logits.argmax(-1) != labels).float()
+        )
+        types = [pack.questions[-1].type for pack in batch.packs]
+        return [(name, errors == 0) for name, errors in zip(types, wrong.tolist(), strict=True)]
+
+    def validation_batch(self, kind: str, first: int) -> InstructBatch:
+        """Return one question of every type about a few clips that are held out."""
+        rng = np.random.default_rng([first, 1])
+        store = self.validation
+        numbers = range(first, first + _VALIDATION_CLIPS)
+        types = world.TYPES if kind == "films" else world.BRIEF_TYPES
+        packs = [
+            pack
+            for clip, number in enumerate(numbers)
+            for pack in question_packs(clip, world.ask(store.scene(kind, number), rng, types))
         ]
-        rows = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
-        ids, _ = pad_rows(rows, words.pad_id)
+        window = self.model.config.window
+        if kind == "long":
+            frames, rows, columns = window.kernel
+            factor = self.recipe.data.long_frames // self.model.config.num_frames
+            window = Window((frames * factor, rows, columns))
+        return self._batch(store, kind, numbers, packs, window)
+
+    def _answer_logits(
+        self, batch: InstructBatch, relevance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return logits ``(A, V)``, labels, weights and pack numbers ``(A,)`` of answer tokens."""
+        model, words = self.model, cast(NanoWords, self.model.words)
+        tokens = self._visual_tokens(batch, relevance)
+        rows = [_row(pack, words) for pack in batch.packs]
+        ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
-        states = model.llm.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
-        row_numbers: list[int] = []
-        places: list[int] = []
-        labels: list[int] = []
-        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            start = before + len(prompt) - 1
-            row_numbers += [number] * len(answer)
-            places += range(start, start + len(answer))
-            labels += answer
-        numbers = torch.tensor(row_numbers, device=states.device)
-        logits = model.llm.lm_head(states[numbers, torch.tensor(places, device=states.device)])
-        return logits.float(), torch.tensor(labels, device=states.device), numbers
+        mask, positions = _who_sees_whom(rows, before, embeddings.shape[1])
+        states = model.llm.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask.to(embeddings.device),
+            position_ids=positions.to(embeddings.device),
+            use_cache=False,
+        ).last_hidden_state
+        numbers = [number for number, row in enumerate(rows) for _ in row.labels]
+        places = [before + place for row in rows for place in row.places]
+        labels = [label for row in rows for label in row.labels]
+        chosen = torch.tensor(numbers, device=states.device)
+        logits = model.llm.lm_head(states[chosen, torch.tensor(places, device=states.device)])
+        weights = torch.tensor([w for row in rows for w in row.weights], device=states.device)
+        return logits.float(), torch.tensor(labels, device=states.device), weights, chosen
 
-    def _visual_tokens(self, batch: InstructBatch) -> Tensor:
-        pooled = self._pooled(batch)
-        aligned = functional.normalize(self.model.aligner.embed_patches(pooled), dim=-1)
-        grid_size = batch.features.shape[1:4]
-        tokens: Tensor = self.model.parts.project(pooled, aligned, grid_size, batch.window)
-        return tokens
-
-    def _pooled(self, batch: InstructBatch) -> Tensor:
+    def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:
+        """Pool each pack's clip by its relevance ``(P, T H W)``: ``(P, N, D_llm)``."""
         model = self.model
-        features = batch.features.to(model.device)
-        clip_of = torch.tensor([example.clip for example in batch.examples], device=model.device)
-        with torch.no_grad():
-            patches = functional.normalize(model.aligner.embed_patches(features).float(), dim=-1)
-        texts = model.embed_texts([example.question.text for example in batch.examples])
-        texts = functional.normalize(texts.float(), dim=-1)
-        cosines = patch_cosines(patches, texts, clip_of)
-        relevance = (cosines * model.aligner.logit_scale.exp()).softmax(-1)
-        return pooling.pool(
+        clip_of = torch.tensor([pack.clip for pack in batch.packs], device=model.device)
+        if self.recipe.data.relevance == "masks":
+            relevance = batch.targets.to(model.device)
+        elif self.recipe.data.relevance == "shuffled":
+            relevance = relevance.roll(self.recipe.data.packs_per_clip, 0)
+        features = batch.features.to(model.device).float()
+        tokens = model.visual_tokens(
             features[clip_of],
             relevance.reshape(-1, *features.shape[1:4]),
             window=batch.window,
-            weighting=model.config.weighting,
-            temperature=model.config.pooling_temperature,
-        )
+        ).tokens
+        lengths = batch.lengths_seconds.to(model.device)
+        if not lengths.any():
+            return tokens
+        size = batch.window.output_size(cast(Any, tuple(features.shape[1:4])))
+        timed: Tensor = model.parts.at_times(tokens, size, lengths[clip_of])
+        return timed
 
-    def _examples(
-        self, clip: int, scene: Scene, rng: np.random.Generator, *, still: bool, form: float
-    ) -> list[Example]:
-        """Return one clip's examples: descriptions, questions after earlier turns, or questions."""
-        data = self.recipe.data
-        if form < 0.12:
-            return [Example(clip=clip, question=q) for q in world.ask(scene, rng, ["caption"] * 2)]
-        types = _draw_types(rng, data.questions_per_clip + 2, still=still)
-        asked = world.ask(scene, rng, types)[: data.questions_per_clip]
-        asked = [_polite(question, rng) for question in asked]
-        if form < 0.12 + data.history_share and len(asked) > 1:
-            turns = tuple((q.text, q.answer) for q in asked[:-1])[: int(rng.integers(1, 3))]
-            return [Example(clip=clip, question=asked[-1], history=turns)]
-        return [Example(clip=clip, question=question) for question in asked]
+    def _cosines(self, batch: InstructBatch) -> Tensor:
+        """Return ``(P, T H W)``: how well each pack's guide fits each patch of its clip."""
+        model = self.model
+        clip_of = torch.tensor([pack.clip for pack in batch.packs], device=model.device)
+        features = batch.features.to(model.device).float()
+        with torch.no_grad():
+            patches = functional.normalize(model.aligner.embed_patches(features).float(), dim=-1)
+        return patch_cosines(patches, self._texts([pack.guide for pack in batch.packs]), clip_of)
 
-    def _validation_batch(self, first: int) -> InstructBatch:
-        rng = np.random.default_rng([self.recipe.seed, first, 1])
-        numbers = range(first, first + 8)
-        examples = [
-            Example(clip=clip, question=question)
-            for clip, number in enumerate(numbers)
-            for question in world.ask(self.validation.scene(number, still=False), rng, world.TYPES)
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit embeddings ``(N, E)`` float32, long texts computed apart from short ones."""
+        long = [n for n, text in enumerate(texts) if len(text) > _LONG_TEXT_CHARACTERS]
+        short = [n for n, text in enumerate(texts) if len(text) <= _LONG_TEXT_CHARACTERS]
+        parts = [
+            self.model.embed_texts([texts[n] for n in group]) for group in (short, long) if group
         ]
-        features = torch.from_numpy(np.stack([self.validation.films[n] for n in numbers])).float()
-        window = self.model.config.window
-        return InstructBatch(features=features, examples=tuple(examples), window=window)
+        order = torch.tensor([*short, *long], device=parts[0].device).argsort()
+        return functional.normalize(torch.cat(parts).float(), dim=-1)[order]
 
     def _prepare(self) -> None:
         """Ready a freshly aligned model: long texts, feature scale, words that mean something."""
@@ -241,18 +305,26 @@ class InstructStage:
     @torch.no_grad()
     def _measure_scale(self) -> None:
         """Measure mean and spread of every channel of the pooled features."""
-        sums = torch.zeros(2, self.model.parts.scale.mean.shape[0], dtype=torch.float64)
+        model = self.model
+        sums = torch.zeros(2, model.parts.scale.mean.shape[0], dtype=torch.float64)
         count = 0
-        for number in range(_SCALE_BATCHES):
-            batch = dataclasses.replace(self.batch(number), window=self.model.config.window)
-            if batch.features.shape[1] == 1:
-                continue
-            flat = self._pooled(batch).flatten(0, -2).double().cpu()
+
+        def add_up(module: Any, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal count, sums
+            flat = inputs[0].flatten(0, -2).double().cpu()
             sums += torch.stack([flat.sum(0), flat.square().sum(0)])
             count += len(flat)
+
+        listening = model.parts.scale.register_forward_pre_hook(add_up)
+        films = (batch for batch in map(self.batch, itertools.count()) if _is_film(batch, model))
+        for batch in itertools.islice(films, _SCALE_BATCHES):
+            batch = dataclasses.replace(batch, window=model.config.window)
+            relevance = (model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
+            self._visual_tokens(batch, relevance)
+        listening.remove()
         mean, square = sums / count
-        self.model.parts.scale.mean.copy_(mean)
-        self.model.parts.scale.spread.copy_((square - mean**2).clamp(min=1e-8).sqrt())
+        model.parts.scale.mean.copy_(mean)
+        model.parts.scale.spread.copy_((square - mean**2).clamp(min=1e-8).sqrt())
 
     @torch.no_grad()
     def _seed_words(self) -> None:
@@ -269,16 +341,67 @@ class InstructStage:
                 table[ids[0]] = meaning * len(meaning) ** 0.5 * _EMBEDDING_SPREAD
 
 
-def _draw_types(rng: np.random.Generator, count: int, *, still: bool) -> Sequence[str]:
-    names = [n for n in world.TYPES if n != "caption" and not (still and n in world.MOVING_TYPES)]
-    weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in names])
-    chosen = rng.choice(
-        len(names), size=min(count, len(names)), replace=False, p=weights / weights.sum()
-    )
-    return [names[i] for i in chosen]
+def _is_film(batch: InstructBatch, model: VideoLM) -> bool:
+    """Whether a batch is of films of the usual length."""
+    return batch.features.shape[1] == model.config.num_frames
 
 
-def _polite(question: world.Question, rng: np.random.Generator) -> world.Question:
-    if rng.random() < 0.9:
-        return question
-    return dataclasses.replace(question, text=world.with_lead_in(question.text, rng))
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One pack as a row of token ids."""
+
+    ids: list[int]
+    parts: list[int]
+    "For each id which question it belongs to, 0 is what all see."
+    labels: list[int]
+    "Ids of the answers' tokens."
+    weights: list[float]
+    "How much each of them counts: a long answer more than a short one, but not by its length."
+    places: list[int]
+    "Where each of them is foretold."
+
+
+def _row(pack: Pack, words: NanoWords) -> _Row:
+    """Write a pack's questions and answers one after the other."""
+    head = [words.start_id, VISUAL_ID]
+    ids, parts = list(head), [0] * len(head)
+    labels: list[int] = []
+    weights: list[float] = []
+    places: list[int] = []
+    for number, question in enumerate(pack.questions):
+        asked = words.prompt_ids(question.text)[len(head) :]
+        answer = [*words.tokenizer.encode(question.answer, add_special_tokens=False).ids]
+        answer.append(words.end_id)
+        if number >= pack.untaught:
+            labels += answer
+            weights += [len(answer) ** -0.5] * len(answer)
+            first = len(ids) + len(asked) - 1
+            places += range(first, first + len(answer))
+        ids += [*asked, *answer]
+        parts += [1 if pack.talk else number + 1] * (len(asked) + len(answer))
+    return _Row(ids=ids, parts=parts, labels=labels, weights=weights, places=places)
+
+
+def _who_sees_whom(rows: Sequence[_Row], before: int, length: int) -> tuple[Tensor, Tensor]:
+    """Return the mask ``(P, 1, L, L)`` to add to attention, and positions ``(P, L)``.
+
+    A token sees what all see and its own question, up to itself; each question begins at the
+    position that follows the visual tokens, as if it were asked alone.
+    """
+    parts = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in enumerate(rows):
+        known = torch.tensor(row.parts)
+        parts[number, before : before + len(known)] = known
+        parts[number, before + len(known) :] = -1
+    common = (parts == 0)[:, None, :]
+    same = parts[:, :, None] == parts[:, None, :]
+    sees = (common | same) & torch.ones(length, length, dtype=torch.bool).tril()
+    computed_in = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    mask = torch.zeros(sees.shape, dtype=computed_in).masked_fill(~sees, _UNSEEN)
+    places = torch.arange(length).expand_as(parts)
+    new = torch.ones_like(parts, dtype=torch.bool)
+    new[:, 1:] = parts[:, 1:] != parts[:, :-1]
+    starts = torch.where(new, places, 0).cummax(1).values
+    shared = (parts == 0).sum(1, keepdim=True)
+    positions = torch.where(parts == 0, places, places - starts + shared)
+    return mask[:, None], positions

@@ -17,6 +17,7 @@ from pplava_core.errors import RecipeError
 
 STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
+RELEVANCES = ("question", "shuffled", "masks")
 PRECISIONS = ("no", "bf16", "fp16")
 T = TypeVar("T")
 
@@ -57,10 +58,28 @@ class Data:
     patches_per_clip: int = 128
     "Patches that stand for a clip in the align_base stage; more need more room on the disk."
     questions_per_clip: int = 4
+    "Texts about a clip in align; in instruct, questions of a pack, which share one pooling."
+    packs_per_clip: int = 2
+    "Packs of questions about a clip in one step of instruct."
     still_share: float = 0.12
-    "Part of the instruct stage's films that are single pictures."
+    "Part of the instruct stage's clips and batches that are single pictures."
+    long_clips: int = 0
+    "Long films of which little matters, beside the others, in the instruct stage."
+    long_frames: int = 48
+    "Frames of such a film; the window grows in time with them."
+    long_share: float = 0.0
+    "Part of the instruct stage's batches that are of long films."
     history_share: float = 0.1
-    "Part of the instruct stage's batches that hold earlier turns."
+    "Part of the instruct stage's conversations: questions with earlier turns before them."
+    long_prompt_share: float = 0.1
+    "Part of the instruct stage's questions that come after a hundred words."
+    features: str | None = None
+    "Folder of the instruct stage's patch grids, for runs that share them; None is the run's own."
+    scenes_seed: int | None = None
+    "Seed of the instruct stage's scenes; None is the run's."
+    relevance: str = "question"
+    """What pools in the instruct stage: the `question`; `shuffled`, another clip's question; or
+    `masks`, the renderer's own knowledge. The last two are for comparisons."""
     coarse_batches: int = 0
     "First batches of the instruct stage, pooled with windows twice as high and wide."
     coarse_share: float = 0.1
@@ -75,10 +94,17 @@ class Data:
             )
         if self.source == "pairs" and not self.path:
             raise RecipeError("data.source is `pairs`, so data.path must name a JSON Lines file")
-        counts = ("clips", "clips_per_step", "frames_per_clip", "patches_per_clip")
-        shares = ("still_share", "history_share", "coarse_share", "codec_share")
-        _need_positive("data", self, *counts, "questions_per_clip")
-        _need_not_negative("data", self, "coarse_batches", *shares)
+        if self.relevance not in RELEVANCES:
+            raise RecipeError(
+                f"data.relevance is {self.relevance!r}; it must be one of {', '.join(RELEVANCES)}"
+            )
+        counts = ("clips", "clips_per_step", "frames_per_clip", "patches_per_clip", "long_frames")
+        shares = (
+            "still_share", "long_share", "history_share", "long_prompt_share", "coarse_share",
+            "codec_share",
+        )  # fmt: skip
+        _need_positive("data", self, *counts, "questions_per_clip", "packs_per_clip")
+        _need_not_negative("data", self, "coarse_batches", "long_clips", *shares)
         for name in shares:
             if getattr(self, name) > 1.0:
                 raise RecipeError(f"data.{name} is {getattr(self, name)}; a part is at most 1")
@@ -108,6 +134,9 @@ class Recipe:
     data: Data = field(default_factory=Data)
     model: dict[str, Any] | None = None
     "A model's `config.json` as a table, and `vocab_size`; only when there is no `initial`."
+    changes: dict[str, Any] | None = None
+    """Top-level settings of the initial model's config that are to be others (instruct): its
+    weighting, its window. The language model and the projector then start anew."""
     text: str = field(default="", repr=False)
     "The recipe file itself, kept with the weights."
 
@@ -136,6 +165,8 @@ class Recipe:
                     "the align_base stage needs `initial`, a base model, `text_tower`, a CLIP's "
                     "folder, and data.source `pairs`"
                 )
+        elif self.stage != "instruct" and self.changes is not None:
+            raise RecipeError("a [changes] table belongs to the instruct stage only")
         elif self.text_tower is not None or self.train_text_tower:
             raise RecipeError("text_tower and train_text_tower belong to the align_base stage only")
 

@@ -22,7 +22,10 @@ from pplava_core.window import Size, Window
 
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
 FRAMES_PER_BATCH = 16
-_POSITION_SPREAD, _CONTENT_SPREAD = 0.4, 0.5
+_REMEMBERED_QUESTIONS = 4
+_POSITION_SPREAD, _CONTENT_SPREAD, _CLOCK_SPREAD = 0.4, 0.5, 0.1
+_WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+_LONG_SECONDS = 8.0
 
 
 class Refinement(nn.Module):
@@ -105,6 +108,50 @@ class TokenPlaces(nn.Module):
         )
 
 
+class Clock(nn.Module):
+    """When a pooled token was seen, in seconds: waves of several lengths and the film's length.
+
+    Places are fractions of a film; a question like "when?" needs a clock.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * len(_WAVES_SECONDS) + 4, width)
+        nn.init.normal_(self.linear.weight, std=_CLOCK_SPREAD)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, steps: int, lengths_seconds: Tensor) -> Tensor:
+        """Return ``(B, T', D)`` for as many equal steps of films ``(B,)`` seconds long."""
+        shares = (torch.arange(steps, device=lengths_seconds.device) + 0.5) / steps
+        seconds = lengths_seconds[:, None] * shares
+        turns = seconds[..., None] * (2 * torch.pi / lengths_seconds.new_tensor(_WAVES_SECONDS))
+        lengths = lengths_seconds[:, None].expand_as(seconds)
+        told = torch.stack([seconds, lengths], dim=-1)
+        waves = [turns.sin(), turns.cos(), told / _LONG_SECONDS, told.log1p() / 4]
+        placed: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
+        return placed
+
+
+class Magnitude(nn.Module):
+    """What a token makes of how relevant its window is: a factor on it, and a sum to it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.factor = nn.Linear(3, width)
+        self.term = nn.Linear(3, width)
+        for linear in (self.factor, self.term):
+            nn.init.normal_(linear.weight, std=0.1)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, tokens: Tensor, magnitudes: Tensor) -> Tensor:
+        """Return ``(..., D)`` for tokens ``(..., D)`` and magnitudes ``(...)``, 1 on average."""
+        known = magnitudes.clamp(min=0)
+        told = [known.log1p(), known / (1 + known), (known + 1e-3).log() / 7]
+        features = torch.stack(told, dim=-1).to(tokens.dtype)
+        changed: Tensor = tokens * 2 * self.factor(features).sigmoid() + self.term(features)
+        return changed
+
+
 class FeatureScale(nn.Module):
     """Brings every channel to mean 0 and spread 1 over the training set, and tames its tail.
 
@@ -164,6 +211,8 @@ class NanoParts(nn.Module):
         self.norm = nn.RMSNorm(llm_width)
         nn.init.constant_(self.norm.weight, _CONTENT_SPREAD)
         self.places = TokenPlaces(tuple(config.tower["places"]), llm_width)
+        self.clock = Clock(llm_width)
+        self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
 
     takes_aligned = True
     whole_picture_tile = 0
@@ -181,7 +230,14 @@ class NanoParts(nn.Module):
         features: Tensor = self.tower(pictures)
         return features
 
-    def project(self, pooled: Tensor, aligned: Tensor, grid_size: Size, window: Window) -> Tensor:
+    def project(
+        self,
+        pooled: Tensor,
+        aligned: Tensor,
+        grid_size: Size,
+        window: Window,
+        magnitudes: Tensor | None = None,
+    ) -> Tensor:
         """Make tokens of pooled features.
 
         The text-aligned direction of a token is handed to the language model as well:
@@ -194,18 +250,43 @@ class NanoParts(nn.Module):
             aligned: ``(B, T', H', W', E)``, the dual encoder's view of the same, length 1.
             grid_size: ``(T, H, W)`` before pooling.
             window: what pooled it.
+            magnitudes: ``(B, T', H', W')``, how relevant each window is.
 
         Returns:
             ``(B, T' H' W', D_llm)``, time slowest.
         """
         tokens = self.projector(self.scale(pooled))
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
-        placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
+        tokens = self.norm(tokens)
+        if self.magnitude is not None and magnitudes is not None:
+            tokens = self.magnitude(tokens, magnitudes)
+        placed: Tensor = tokens + self.places(grid_size, window)
         return placed.flatten(1, 3)
 
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
-        """Pass all tokens in one run: pictures of a set stand at times of their own."""
+        """Pass all tokens in one run, those of a film with the time on a clock that starts with it.
+
+        Pictures of a set stand at places of their own, and have no clock.
+        """
+        if source is not None and source.kind in ("video", "frames"):
+            length = max(source.stop_seconds - source.start_seconds, 0.0)
+            tokens = self.at_times(tokens, size, torch.tensor([length], device=tokens.device))
         return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
+
+    def at_times(self, tokens: Tensor, size: Size, lengths_seconds: Tensor) -> Tensor:
+        """Add the time to tokens ``(B, N, D)`` of films that last ``(B,)`` seconds."""
+        times: Tensor = self.clock(size[0], lengths_seconds.float())
+        return tokens + times.repeat_interleave(size[1] * size[2], dim=1)
+
+    @staticmethod
+    def guide(question: str, earlier: Sequence[str]) -> str:
+        """Return what pools the grid in a conversation: "it" is known from what was asked before.
+
+        Args:
+            question: the one to be answered.
+            earlier: the questions before it, the oldest first.
+        """
+        return " ".join([*earlier[-_REMEMBERED_QUESTIONS:], question])
 
     def native(self, features: Tensor, source: ClipSource | None) -> VisualTokens:
         """Refuse: nano was never anything but prompt-guided.

@@ -186,6 +186,10 @@ class TransformersParts(ABC):
         """Return ``(B, N, D_llm)`` for pooled features ``(B, T', H', W', D)``."""
         return self.last_layer(self.before_last_layer(pooled)).flatten(1, 3)
 
+    def guide(self, question: str, earlier: Sequence[str]) -> str:
+        """Return what pools the grid in a conversation: the question alone, as the authors do."""
+        return question
+
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
         """Lay pooled tokens out as the kind of input wants it.
 

@@ -1,0 +1,242 @@
+"""The paper's claim tested: ways of pooling trained on the same data for the same steps.
+
+    pplava train --config configs/nano-align.toml
+    python benchmarks/ablation.py runs/ablation --aligned runs/nano-align/model
+
+Every run is a small language model that learns from the same films, seen by the same frozen
+tower, for as many steps and through as many tokens; only the pooling differs. Pooled features
+are standardised per channel over the training set for every variant. A run that is done is
+kept, one that was killed goes on: start the command again, also several at a time. The table
+of all that is done is printed, and written into the folder as `table.json`.
+
+Scored on held-out films by whether every token of the right answer is the likeliest one after
+those before it, which is whether the greedy answer is right to the letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from pplava_core.atomic import replacing
+from pplava_core.models.checkpoint import load_model
+from pplava_core.train import Recipe, rebuilt
+from pplava_core.train.instruct import VALIDATION_COUNTS, InstructStage
+from pplava_core.train.loop import train
+from pplava_core.train.recipe import Data, Optimiser
+from pplava_core.window import Window
+
+NANO = {"weighting": "window", "tells_magnitude": True}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "average": {"weighting": "average"},
+    "window": {"weighting": "window"},
+    "authors": {"weighting": "authors"},
+    "literal": {"weighting": "literal"},
+    "apart": NANO,
+    "average and magnitude": {"weighting": "average", "tells_magnitude": True},
+    "max": {"weighting": "max"},
+    "none": {"weighting": "none"},
+    "apart, shuffled question": NANO,
+    "apart, masks as relevance": NANO,
+    "literal, shuffled question": {"weighting": "literal"},
+    "literal, masks as relevance": {"weighting": "literal"},
+}
+RELEVANCE = {"shuffled question": "shuffled", "masks as relevance": "masks"}
+CORE = (
+    "average", "window", "authors", "literal", "apart", "apart, shuffled question",
+    "apart, masks as relevance",
+)  # fmt: skip
+SCENES_SEED = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One variant, one kernel, one seed."""
+
+    variant: str
+    kernel: tuple[int, int, int]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        variant = self.variant.replace(", ", "-").replace(" ", "-")
+        return f"{'x'.join(map(str, self.kernel))}-{variant}-{self.seed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where runs and tables go")
+    parser.add_argument("--aligned", type=Path, required=True, help="model of the align stage")
+    parser.add_argument("--features", type=Path, help="grids to share with other runs")
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="[the core]")
+    parser.add_argument("--kernel", action="append", help="T,H,W; may be repeated [2,6,6 2,3,3]")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--clips", type=int, default=6000)
+    parser.add_argument("--long-clips", type=int, default=600)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="only show what is done")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    kernels = [Window.parse(kernel).kernel for kernel in chosen.kernel or ("2,6,6", "2,3,3")]
+    runs = [
+        Run(variant=variant, kernel=kernel, seed=seed)
+        for kernel in kernels
+        for seed in range(chosen.seeds)
+        for variant in chosen.variant or CORE
+    ]
+    for run in () if chosen.table else runs:
+        _do(run, chosen)
+    show(chosen.folder)
+
+
+def _do(run: Run, chosen: argparse.Namespace) -> None:
+    """Train and score a run unless it is done, or another process is at it."""
+    folder = chosen.folder / run.name
+    folder.mkdir(exist_ok=True)
+    result = folder / "result.json"
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            if not result.exists():
+                print(f"{run.name} …", flush=True)
+                measured = _measure(run, _recipe(run, folder, chosen))
+                with replacing(result) as temporary:
+                    temporary.write_text(json.dumps(dataclasses.asdict(run) | measured, indent=1))
+    except Timeout:
+        print(f"{run.name}: another process is at it", flush=True)
+
+
+def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
+    relevance = RELEVANCE.get(run.variant.partition(", ")[2], "question")
+    # Without pooling a long film would be seven thousand tokens.
+    pools = run.variant != "none"
+    data = Data(
+        clips=chosen.clips,
+        clips_per_step=6,
+        packs_per_clip=2,
+        questions_per_clip=5,
+        still_share=0.05,
+        long_clips=chosen.long_clips if pools else 0,
+        long_share=0.2 if pools else 0.0,
+        history_share=0.0,
+        long_prompt_share=0.0,
+        coarse_share=0.0,
+        codec_share=0.2,
+        features=str(chosen.features or chosen.folder / "features"),
+        scenes_seed=SCENES_SEED,
+        relevance=relevance,
+    )
+    return Recipe(
+        stage="instruct",
+        output=str(folder),
+        initial=str(chosen.aligned),
+        seed=run.seed,
+        steps=chosen.steps,
+        precision=chosen.precision,
+        evaluate_every=chosen.steps,
+        save_every=500,
+        # The text tower stays as it was aligned, so that every variant has the same relevance.
+        optimiser=Optimiser(learning_rate=1.5e-3, weight_decay=0.02, text_tower_rate=0.0),
+        data=data,
+        text=f"{run} {chosen.steps} {data}",
+    )
+
+
+def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """Train one model and return what it gets right."""
+    window = {"kernel": (1, 1, 1) if run.variant == "none" else run.kernel}
+    changes = {
+        **VARIANTS[run.variant],
+        "window": window,
+        "image_window": {"kernel": (1, *window["kernel"][1:])},
+        "most_time_steps": 8,
+    }
+    model = rebuilt(load_model(Path(recipe.initial or "")), changes, run.seed)
+    stage = InstructStage(recipe, model)
+    started = time.monotonic()
+    train(stage, recipe)
+    seconds = time.monotonic() - started
+    model.eval()
+    hits: dict[str, dict[str, list[bool]]] = {}
+    for kind in stage.validation.kinds.keys() - {"stills"}:
+        found: dict[str, list[bool]] = defaultdict(list)
+        for first in range(0, VALIDATION_COUNTS[kind], 8):
+            with torch.no_grad():
+                for name, hit in stage.hits(stage.validation_batch(kind, first)):
+                    found[name].append(hit)
+        hits[kind] = found
+    return {
+        "steps": recipe.steps,
+        "seconds": round(seconds, 1),
+        "tokens": 16 // window["kernel"][0] * (12 // window["kernel"][1]) ** 2,
+        **{
+            kind: {name: [sum(each), len(each)] for name, each in found.items()}
+            for kind, found in sorted(hits.items())
+        },
+    }
+
+
+def show(folder: Path) -> None:
+    """Print and write the table of all runs that are done: mean over types, spread over seeds."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[(*result["kernel"], result["variant"])].append(result)
+    table = [_line(key, found) for key, found in groups.items()]
+    with replacing(folder / "table.json") as temporary:
+        temporary.write_text(json.dumps(table, indent=1) + "\n")
+    print("| kernel | variant | tokens | seeds | plain | spread | redundant | spread | seconds |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for line in sorted(table, key=lambda one: (one["kernel"], -one["plain"]["mean"])):
+        plain, long = line["plain"], line["redundant"]
+        print(
+            f"| {line['kernel']} | {line['variant']} | {line['tokens']} | {line['seeds']} "
+            f"| {plain['mean']:.1%} | {plain['spread']:.1%} | {long['mean']:.1%} "
+            f"| {long['spread']:.1%} | {line['seconds']:.0f} |"
+        )
+
+
+def _line(key: tuple[Any, ...], found: list[dict[str, Any]]) -> dict[str, Any]:
+    *kernel, variant = key
+    types = sorted({name for one in found for name in one["films"]})
+    return {
+        "kernel": "×".join(map(str, kernel)),
+        "variant": variant,
+        "tokens": found[0]["tokens"],
+        "seeds": len(found),
+        "plain": _over_seeds(_mean(one["films"].values()) for one in found),
+        "redundant": _over_seeds(_mean(one["long"].values()) for one in found if "long" in one),
+        "types": {
+            name: _over_seeds(_mean([one["films"][name]]) for one in found if name in one["films"])
+            for name in types
+        },
+        "seconds": statistics.mean(one["seconds"] for one in found),
+    }
+
+
+def _mean(counts: Iterable[list[int]]) -> float:
+    """Return the mean over types of the share that is right."""
+    return statistics.mean(hits / count for hits, count in counts)
+
+
+def _over_seeds(values: Iterable[float]) -> dict[str, Any]:
+    each = list(values) or [math.nan]
+    spread = statistics.stdev(each) if len(each) > 1 else 0.0
+    return {"mean": statistics.mean(each), "spread": spread, "each": each}
+
+
+if __name__ == "__main__":
+    main()

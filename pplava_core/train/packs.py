@@ -1,0 +1,140 @@
+"""What the instruct stage learns from: packs of questions about one clip.
+
+Questions about the same things look at the same patches, so they share one set of pooled
+tokens: a pack is one guide, which pools, and several questions, which do not see each other.
+Or it is a conversation, whose questions see all that was said before. Knows scenes and words;
+no tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pplava_core.models.backbones.nano import NanoParts
+from pplava_core.shapes import questions as world
+from pplava_core.shapes.questions import Question
+from pplava_core.shapes.scene import Scene, key_things
+from pplava_core.shapes.wordings import long_prompt, with_lead_in
+from pplava_core.train.recipe import Data
+
+_TYPE_WEIGHTS = {
+    "count": 2.0, "count_colour": 1.6, "count_kind": 1.6, "motion": 1.5, "order": 1.5,
+    "position": 1.3, "choice": 2.0, "caption": 2.5, "when": 1.5, "duration": 1.2, "event": 0.8,
+    "relation": 1.5, "faster": 1.3, "read": 1.3, "kind": 1.3,
+}  # fmt: skip
+"How often a type leads a pack; those that are learned last lead more often."
+_FILLERS = (
+    "colour", "kind", "position", "motion", "read", "when", "duration", "order", "before",
+    "larger", "faster", "relation", "count", "count_colour", "count_kind", "choice",
+)  # fmt: skip
+"""Types that go along in a pack. Not those whose answer is known from their company: that a
+thing is there, when all the others ask about it."""
+_LEAD_IN_SHARE = 0.1
+_TURNS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Questions about one clip that share what was pooled for them."""
+
+    clip: int
+    "Which clip of the batch."
+    guide: str
+    "The text that pools."
+    targets: tuple[int, ...]
+    "The things that the guide is about."
+    questions: tuple[Question, ...]
+    talk: bool = False
+    "Whether each question comes after those before it, as in a conversation."
+    untaught: int = 0
+    "First questions of a conversation that are about other things: their answers are not learned."
+
+
+def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data: Data) -> Pack:
+    """Draw a pack about a scene.
+
+    Args:
+        clip: the scene's number in its batch.
+        scene: what is asked about.
+        kind: of clip, `films`, `stills` or `long`.
+        rng: decides everything.
+        data: shares and sizes.
+    """
+    if kind == "films" and rng.random() < data.history_share:
+        turns = world.dialogue(scene, rng, int(rng.integers(2, _TURNS + 1)))
+        if len(turns) > 1:
+            return _conversation(clip, turns)
+    asked = _allowed(scene, kind, world.all_questions(scene, rng))
+    weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in asked])
+    names = list(asked)
+    lead_type = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    lead = _spoken(world.pick_evenly(asked[lead_type], rng), scene, rng, data)
+    if lead_type == "caption" or not lead.targets:
+        company: list[Question] = []
+    else:
+        company = [
+            question
+            for name in _FILLERS
+            if name != lead_type and name in asked
+            for question in asked[name]
+            if set(question.targets) == set(lead.targets)
+        ]
+    chosen = rng.permutation(len(company))[: data.questions_per_clip - 1]
+    questions = (lead, *(company[number] for number in chosen))
+    return Pack(clip=clip, guide=lead.text, targets=lead.targets, questions=questions)
+
+
+def _allowed(
+    scene: Scene, kind: str, asked: dict[str, list[Question]]
+) -> dict[str, list[Question]]:
+    """Leave out what cannot be asked about a single picture, or misses the point of a long film."""
+    if kind == "stills":
+        return {name: found for name, found in asked.items() if name not in world.MOVING_TYPES}
+    if kind != "long":
+        return asked
+    keys = set(key_things(scene))
+    about = {
+        name: [q for q in asked[name] if not q.targets or keys & set(q.targets)]
+        for name in world.BRIEF_TYPES
+        if name in asked
+    }
+    return {name: found for name, found in about.items() if found}
+
+
+def _spoken(question: Question, scene: Scene, rng: np.random.Generator, data: Data) -> Question:
+    """Put now and then a polite phrase, or a hundred words, before a question."""
+    dice = rng.random()
+    if dice < _LEAD_IN_SHARE:
+        return dataclasses.replace(question, text=with_lead_in(question.text, rng))
+    if dice < _LEAD_IN_SHARE + data.long_prompt_share:
+        others = [f"the {thing.phrase}" for thing in scene.things]
+        sentences = int(rng.integers(3, 9))
+        text = long_prompt(question.text, rng, distractors=others, sentences=sentences)
+        return dataclasses.replace(question, text=text)
+    return question
+
+
+def _conversation(clip: int, turns: Sequence[Question]) -> Pack:
+    last = turns[-1]
+    untaught = 0
+    for number, turn in enumerate(turns):
+        if set(turn.targets) != set(last.targets):
+            untaught = number + 1
+    guide = NanoParts.guide(last.text, [turn.text for turn in turns[:-1]])
+    return Pack(
+        clip=clip,
+        guide=guide,
+        targets=last.targets,
+        questions=tuple(turns),
+        talk=True,
+        untaught=untaught,
+    )
+
+
+def question_packs(clip: int, questions: Sequence[Question]) -> list[Pack]:
+    """Return a pack for each question, as each is asked when it is asked alone."""
+    return [Pack(clip=clip, guide=q.text, targets=q.targets, questions=(q,)) for q in questions]

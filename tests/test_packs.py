@@ -1,0 +1,160 @@
+"""Packs of questions: what shares a pooling, and that nothing in a pack sees the rest of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small_models import small_model, write_recipe
+
+from pplava_core.shapes import questions as world
+from pplava_core.shapes.scene import draw_redundant_scene, draw_scene, key_things
+from pplava_core.train import instruct, packs, read_recipe
+from pplava_core.train.instruct import InstructStage
+from pplava_core.train.recipe import Data
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    counts = {"films": 8, "stills": 1, "long": 8}
+    monkeypatch.setattr(instruct, "VALIDATION_COUNTS", counts)
+    monkeypatch.setattr(instruct, "_SCALE_BATCHES", 2)
+    long = {"long_clips": 8, "long_frames": 8, "long_share": 0.3}
+    recipe = write_recipe(
+        tmp_path / "recipe.toml",
+        drop=("model",),
+        stage="instruct",
+        initial="x",
+        data={**long, "questions_per_clip": 4, "clips": 8},
+    )
+    return InstructStage(read_recipe(recipe), small_model(tells_magnitude=True))
+
+
+def film_batches(stage):
+    return [b for b in map(stage.batch, range(12)) if b.features.shape[1] == 4]
+
+
+def logits_of(stage, batch, relevance):
+    with torch.no_grad():
+        logits, labels, weights, rows = stage._answer_logits(batch, relevance)
+    return logits, labels, weights, rows
+
+
+def test_a_question_in_a_pack_is_answered_as_if_it_were_alone(stage):
+    stage.model.eval()
+    compared = 0
+    for batch in film_batches(stage):
+        relevance = (10 * stage._cosines(batch)).softmax(-1).detach()
+        together, labels, _, rows = logits_of(stage, batch, relevance)
+        for number, pack in enumerate(batch.packs):
+            if pack.talk or len(pack.questions) < 2:
+                continue
+            alone = [
+                dataclasses.replace(pack, questions=(question,)) for question in pack.questions
+            ]
+            single = dataclasses.replace(
+                batch, packs=tuple(alone), targets=batch.targets[[number] * len(alone)]
+            )
+            one_by_one = logits_of(stage, single, relevance[[number] * len(alone)])
+            torch.testing.assert_close(together[rows == number], one_by_one[0], atol=1e-4, rtol=0)
+            assert labels[rows == number].tolist() == one_by_one[1].tolist()
+            compared += len(alone)
+    assert compared > 20
+
+
+def test_a_turn_of_a_conversation_is_answered_as_chat_would_ask_it(stage):
+    stage.model.eval()
+    talks = (world.dialogue(draw_scene(n), np.random.default_rng(3), 3) for n in range(50))
+    turns = next(turns for turns in talks if len(turns) == 3)
+    pack = packs.Pack(clip=0, guide="x", targets=(), questions=tuple(turns), talk=True, untaught=2)
+    first = film_batches(stage)[0]
+    batch = dataclasses.replace(first, packs=(pack,), targets=first.targets[:1])
+    relevance = torch.full_like(batch.targets, 1 / batch.targets.shape[1])
+    logits, labels, _, _ = logits_of(stage, batch, relevance)
+    tokens = stage._visual_tokens(batch, relevance)
+    history = [(turn.text, turn.answer) for turn in turns[:2]]
+    words = stage.model.words
+    prompt = words.prompt_ids(turns[2].text, history)
+    answer = [*words.tokenizer.encode(turns[2].answer, add_special_tokens=False).ids, words.end_id]
+    assert labels.tolist() == answer
+    ids = torch.tensor([[*prompt, *answer[:-1]]])
+    with torch.no_grad():
+        embeddings = stage.model.prompt_embeddings(tokens, ids)
+        alone = stage.model.llm(inputs_embeds=embeddings).logits[0, -len(answer) :]
+    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=0)
+
+
+def draw(number, *, kind="films", **shares):
+    data = Data(questions_per_clip=4, **{"long_prompt_share": 0.0, "history_share": 0.0, **shares})
+    scene = draw_redundant_scene(number) if kind == "long" else draw_scene(number)
+    return scene, packs.draw_pack(0, scene, kind, np.random.default_rng(number), data)
+
+
+def test_all_questions_of_a_pack_are_about_the_same_things():
+    sizes = []
+    for number in range(200):
+        _, pack = draw(number)
+        assert {frozenset(question.targets) for question in pack.questions} == {
+            frozenset(pack.targets)
+        }
+        assert pack.questions[0].text == pack.guide
+        sizes.append(len(pack.questions))
+    assert max(sizes) == 4
+    assert np.mean(sizes) > 1.5
+
+
+def test_pictures_are_asked_nothing_about_time():
+    types = {q.type for number in range(100) for q in draw(number, kind="stills")[1].questions}
+    assert types
+    assert not types & set(world.MOVING_TYPES)
+
+
+def test_long_films_are_asked_about_what_matters():
+    for number in range(100):
+        scene, pack = draw(number, kind="long")
+        assert not pack.targets or set(key_things(scene)) & set(pack.targets)
+
+
+def test_conversations_teach_only_what_their_last_guide_shows():
+    seen = 0
+    for number in range(200):
+        _, pack = draw(number, history_share=1.0)
+        if not pack.talk:
+            continue  # nothing in the scene can be told from the rest
+        taught = pack.questions[pack.untaught :]
+        assert taught
+        assert {frozenset(q.targets) for q in taught} == {frozenset(pack.targets)}
+        assert pack.guide.endswith(pack.questions[-1].text)
+        assert pack.guide.startswith(pack.questions[0].text)
+        seen += pack.untaught > 0
+    assert seen > 10
+
+
+def test_long_prompts_end_with_the_question():
+    for number in range(40):
+        _, pack = draw(number, long_prompt_share=0.9)
+        if len(pack.guide) > 200:
+            return
+    pytest.fail("no long prompt in forty")
+
+
+def test_the_masks_may_take_the_place_of_relevance(stage):
+    batch = film_batches(stage)[0]
+    noise = torch.rand_like(batch.targets).softmax(-1)
+    own = stage._visual_tokens(batch, noise)
+    data = dataclasses.replace(stage.recipe.data, relevance="masks")
+    stage.recipe = dataclasses.replace(stage.recipe, data=data)
+    by_masks = stage._visual_tokens(batch, noise)
+    assert not torch.allclose(own, by_masks)
+    torch.testing.assert_close(by_masks, stage._visual_tokens(batch, noise.roll(1, 0)))
+
+
+def test_a_shuffled_question_is_that_of_another_clip(stage):
+    batch = film_batches(stage)[0]
+    noise = torch.rand_like(batch.targets).softmax(-1)
+    data = dataclasses.replace(stage.recipe.data, relevance="shuffled")
+    own = stage._visual_tokens(batch, noise.roll(stage.recipe.data.packs_per_clip, 0))
+    stage.recipe = dataclasses.replace(stage.recipe, data=data)
+    torch.testing.assert_close(stage._visual_tokens(batch, noise), own)
