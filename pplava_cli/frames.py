@@ -106,7 +106,7 @@ def _load(
     with out.progress(f"Reading {printable(path.name)}") as progress:
         loaded = load_clip(
             path,
-            sampling=sampling,
+            sampling=config.sampling(sampling),
             pixels=config.pixels,
             default_num_frames=config.num_frames,
             reader=clip.reader.value,

@@ -186,7 +186,7 @@ def _open(
     preparation = model.parts.preparation(kind, native=native)
     clip = media.load_clip(
         paths[0] if len(paths) == 1 else paths,
-        sampling=sampling,
+        sampling=model.config.sampling(sampling),
         pixels=preparation.pixels,
         cut=preparation.cut,
         default_num_frames=model.config.num_frames,

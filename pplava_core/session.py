@@ -122,7 +122,7 @@ class Session:
             InputError: the clip cannot be read.
             UsageError: the sampling does not fit the clip.
         """
-        sampling = sampling or Sampling()
+        sampling = model.config.sampling(sampling)
         key = None
         kinds = [media.kind_of(path) for path in paths]  # refuses what is no film
         kind = kinds[0] if len(kinds) == 1 else "images"

@@ -26,6 +26,8 @@ class Sampling:
     "How many frames, spread by the authors' rule; None leaves it to the model."
     fps: float | None = None
     "Frames per second instead of a fixed number."
+    least_fps: float | None = None
+    "Where neither is set, a long film gives more frames than a model's number: so many a second."
     start_seconds: float | None = None
     "Start of the range on the film's own clock, included."
     stop_seconds: float | None = None

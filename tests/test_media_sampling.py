@@ -213,3 +213,26 @@ def choose(seconds: list[float], film_stop_seconds: float, sampling: Sampling) -
     return choose_positions(
         seconds, film_stop_seconds=film_stop_seconds, sampling=sampling, default_num_frames=16
     )
+
+
+@pytest.mark.parametrize(
+    ("length", "sampling", "count"),
+    [
+        (8, Sampling(least_fps=1.0), 16),
+        (60, Sampling(least_fps=1.0), 60),
+        (60, Sampling(least_fps=0.5), 30),
+        (60, Sampling(least_fps=1.0, start_seconds=20.0, stop_seconds=50.0), 30),
+        (60, Sampling(least_fps=1.0, num_frames=4), 4),
+        (3600, Sampling(least_fps=1.0), 2048),
+        (60, Sampling(least_fps=100.0), 300),
+    ],
+)
+def test_a_long_film_gives_more_frames_where_a_model_wants_that(length, sampling, count):
+    seconds = [index / 5 for index in range(length * 5)]
+    chosen = choose_positions(
+        seconds, film_stop_seconds=float(length), sampling=sampling, default_num_frames=16
+    )
+    assert len(chosen) == count
+    assert chosen == sorted(chosen)
+    if sampling.start_seconds:
+        assert all(20 <= seconds[position] < 50 for position in chosen)

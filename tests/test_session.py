@@ -296,8 +296,9 @@ def test_earlier_turns_are_put_before_the_question(session, monkeypatch):
     ids = prompt_ids_used(session, monkeypatch, generation=SHORT, history=history)
     pairs = [(turn.question, turn.answer) for turn in history]
     assert ids == session.model.prompt_ids(QUESTION, pairs)
-    alone = session.ask(QUESTION, generation=SHORT)
-    assert alone.evidence == session.ask(QUESTION, generation=SHORT, history=history).evidence
+    guide = " ".join([*(turn.question for turn in history), QUESTION])
+    guided = session.ask(QUESTION, generation=SHORT, guide=guide)
+    assert guided.evidence == session.ask(QUESTION, generation=SHORT, history=history).evidence
 
 
 def test_the_oldest_turns_go_when_not_all_fit(session, monkeypatch):

@@ -21,6 +21,8 @@ CLOCK_TOLERANCE_SECONDS = 1e-6
 MAX_FRAMES = 100_000
 "More frames than that are never taken from one film."
 MAX_FPS = 1000.0
+MOST_DEFAULT_FRAMES = 2048
+"A film gives no more of its own accord: half an hour at a frame a second."
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 
@@ -156,7 +158,12 @@ def choose_positions(
     first, stop = _positions_in_range(seconds, film_stop_seconds, sampling)
     if sampling.fps is not None:
         return _by_rate(seconds, first, stop, film_stop_seconds, sampling)
-    return spread(first, stop - 1, sampling.num_frames or default_num_frames)
+    number = sampling.num_frames or default_num_frames
+    if sampling.num_frames is None and sampling.least_fps is not None:
+        length_seconds = min(film_stop_seconds, sampling.stop_seconds or math.inf) - seconds[first]
+        wanted = min(math.ceil(length_seconds * sampling.least_fps), MOST_DEFAULT_FRAMES)
+        number = max(number, min(wanted, stop - first))
+    return spread(first, stop - 1, number)
 
 
 def _positions_in_range(

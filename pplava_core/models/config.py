@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pplava_core.errors import ModelError, ShapeError
-from pplava_core.types import PixelRule
+from pplava_core.types import PixelRule, Sampling
 from pplava_core.window import Window
 
 FORMAT = 1
@@ -37,6 +37,8 @@ class VideoLMConfig:
     pixels: PixelRule
     num_frames: int
     "Frames taken from a film unless the user says otherwise."
+    least_fps: float | None = None
+    "Frames a second that a long film gives at least, so that nothing short is passed over."
     window: Window
     "Pooling window for films."
     image_window: Window
@@ -73,6 +75,13 @@ class VideoLMConfig:
             raise ModelError(
                 f"config.json: the pooling's temperature is {temperature!r}; it must be above 0"
             )
+
+    def sampling(self, asked: Sampling | None) -> Sampling:
+        """Return which frames to take of a film, where the asker leaves it to the model."""
+        asked = asked or Sampling()
+        if asked.num_frames is None and asked.fps is None:
+            return dataclasses.replace(asked, least_fps=self.least_fps)
+        return asked
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of `config.json`."""
