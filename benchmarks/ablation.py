@@ -51,7 +51,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "apart, masks as relevance": NANO,
     "literal, shuffled question": {"weighting": "literal"},
     "literal, masks as relevance": {"weighting": "literal"},
+    "apart, aligner without masks": NANO,
+    "literal, aligner without masks": {"weighting": "literal"},
 }
+UNMASKED = "aligner without masks"
 RELEVANCE = {"shuffled question": "shuffled", "masks as relevance": "masks"}
 CORE = (
     "average", "window", "authors", "literal", "apart", "apart, shuffled question",
@@ -78,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where runs and tables go")
     parser.add_argument("--aligned", type=Path, required=True, help="model of the align stage")
+    parser.add_argument("--unmasked", type=Path, help="model that `unmasked_aligner.py` made")
     parser.add_argument("--features", type=Path, help="grids to share with other runs")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="[the core]")
     parser.add_argument("--kernel", action="append", help="T,H,W; may be repeated [2,6,6 2,3,3]")
@@ -142,7 +146,7 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
     return Recipe(
         stage="instruct",
         output=str(folder),
-        initial=str(chosen.aligned),
+        initial=str(chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned),
         seed=run.seed,
         steps=chosen.steps,
         precision=chosen.precision,
