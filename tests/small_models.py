@@ -117,6 +117,7 @@ def plan_small_films(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dataset, "_USUAL", {"shorter": (48,), "fps": (4.0,)})
     unusual = {"shorter": (32,), "fps": (5.0,), "aspect": (0.5, 2.0)}
     patch.setattr(dataset, "_UNUSUAL", unusual)
+    patch.setattr(dataset, "_REDUNDANT", {"shorter": (32,), "fps": (2.0,)})
 
 
 def write_recipe(path: Path, *, drop: tuple[str, ...] = (), **tables: Any) -> Path:

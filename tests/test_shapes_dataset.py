@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_models import plan_small_films
+from test_shapes_answers import (
+    CHOICE_PREFIX,
+    KNOWN,
+    NAME,
+    NEW,
+    options_of,
+    question_itself,
+    true_answer,
+    wordings_of,
+)
 
 from pplava_core import media
 from pplava_core.errors import InputError, UsageError
+from pplava_core.media.sample import choose_positions
 from pplava_core.shapes import dataset
 from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import all_apart
+from pplava_core.shapes.scene import all_apart, draw_scene, is_held_out, key_things, scene_seed
 from pplava_core.types import Sampling
 
 
@@ -23,37 +38,189 @@ def small_films(monkeypatch):
     plan_small_films(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def chosen():
-    return dataset.choose_items("validation", 5, 480)
+@lru_cache(maxsize=8)
+def chosen(test_set="plain", count=480, seed=5):
+    return dataset.choose_items("validation", seed, count, test_set)
 
 
-def test_every_type_is_asked_equally_often(chosen):
-    counts = Counter(item.question.type for item in chosen)
-    assert counts == dict.fromkeys(TYPES, 40)
+SORTED_SETS = tuple(dataset.TYPES_OF_SET)
+ALL_SETS = pytest.mark.parametrize("test_set", dataset.SETS)
+SET_WITH_TYPES = pytest.mark.parametrize("test_set", SORTED_SETS)
 
 
-def test_no_constant_answer_does_well(chosen):
+def test_sets_are_those_that_the_project_promises():
+    assert dataset.SETS == ("plain", "redundant", "long-prompt", "unseen", "chat")
+    assert set(SORTED_SETS) == set(dataset.SETS) - {"chat"}
+    assert dataset.TYPES_OF_SET["plain"] == TYPES
+    with pytest.raises(KeyError):
+        dataset.choose_items("test", 0, 1, "holiday")
+
+
+@SET_WITH_TYPES
+def test_every_type_is_asked_equally_often(test_set):
+    types = dataset.TYPES_OF_SET[test_set]
+    counts = Counter(item.question.type for item in chosen(test_set))
+    assert counts == dict.fromkeys(types, -(-480 // len(types)))
+
+
+BOUNDS = {
+    "count": 0.2, "count_colour": 0.45, "count_kind": 0.4, "colour": 0.2, "kind": 0.25,
+    "position": 0.2, "presence": 0.55, "motion": 0.3, "order": 0.2, "event": 0.55, "choice": 0.4,
+    "caption": 0.1, "face": 0.55, "read": 0.2, "relation": 0.25, "larger": 0.25, "before": 0.55,
+    "faster": 0.25, "blink": 0.5, "when": 0.2, "duration": 0.2,
+}  # fmt: skip
+
+
+@SET_WITH_TYPES
+def test_no_constant_answer_does_well(test_set):
     most = {}
-    for name in TYPES:
-        answers = Counter(i.question.answer for i in chosen if i.question.type == name)
-        most[name] = max(answers.values()) / sum(answers.values())
-    bounds = {
-        "count": 0.2, "count_colour": 0.45, "count_kind": 0.4, "colour": 0.2, "kind": 0.25,
-        "position": 0.2, "presence": 0.55, "motion": 0.3, "order": 0.2, "event": 0.55,
-        "choice": 0.4, "caption": 0.1,
-    }  # fmt: skip
-    assert {name: most[name] for name in TYPES if most[name] > bounds[name]} == {}
+    for name in dataset.TYPES_OF_SET[test_set]:
+        answers = Counter(i.question.answer for i in chosen(test_set) if i.question.type == name)
+        most[name] = round(max(answers.values()) / answers.total(), 2)
+    assert {name: share for name, share in most.items() if share > BOUNDS[name]} == {}
 
 
-def test_same_seed_same_questions(chosen):
-    assert dataset.choose_items("validation", 5, 480) == chosen
-    assert dataset.choose_items("validation", 6, 12) != dataset.choose_items("validation", 5, 12)
+@SET_WITH_TYPES
+def test_every_answer_of_a_set_is_true(test_set):
+    """Each question of each set, by its words and its film alone."""
+    for item in chosen(test_set):
+        if item.question.type != "caption":
+            scene = item.film.scene
+            for aspect in (1.0, scene.aspect):
+                assert true_answer(scene, item.question, aspect=aspect) == item.question.answer
+
+
+@ALL_SETS
+def test_half_of_a_set_is_worded_as_training_never_does(test_set):
+    items = chosen(test_set)
+    new = [item.wording == "new" for item in items]
+    assert {item.wording for item in items} == {"known", "new"}
+    assert 0.35 < np.mean(new) < 0.65
+    for item in items:
+        text = item.question.text.removeprefix(CHOICE_PREFIX)
+        if item.question.type == "choice":
+            text = options_of(text)[0]
+        if test_set in ("long-prompt", "chat"):
+            text = question_itself(text).removeprefix("and ")
+        mine, other = (NEW, KNOWN) if item.wording == "new" else (KNOWN, NEW)
+        assert wordings_of(text, mine), item
+        assert not wordings_of(text, other), item
+
+
+def test_sets_have_scenes_of_their_own():
+    seen = [{item.film.scene.backdrop_seed for item in chosen(name)} for name in dataset.SETS]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+
+
+# Each set keeps its promise.
+
+
+def test_unseen_questions_are_about_a_combination_that_training_never_shows():
+    for item in chosen("unseen"):
+        first, *others = item.film.scene.things
+        assert 0 in item.question.targets
+        assert is_held_out(first.colour, first.kind, first.motion)
+        assert not any(is_held_out(t.colour, t.kind, t.motion) for t in others)
+
+
+@pytest.mark.parametrize("test_set", sorted(set(dataset.SETS) - {"unseen"}))
+def test_no_other_set_shows_such_a_combination(test_set):
+    for item in chosen(test_set):
+        for thing in item.film.scene.things:
+            assert not is_held_out(thing.colour, thing.kind, thing.motion)
+
+
+def test_long_prompts_end_with_their_question_after_77_words():
+    for item in chosen("long-prompt"):
+        asked = question_itself(item.question.text)
+        before = item.question.text.removesuffix(asked)
+        assert 77 < len(before.split()) < 140
+
+
+def frames_taken(film):
+    """Return the moments of the frames that a reader at the film's own rate takes."""
+    seconds = [index / film.fps for index in range(film.frame_count)]
+    positions = choose_positions(
+        seconds,
+        film_stop_seconds=film.frame_count / film.fps,
+        sampling=Sampling(fps=film.sampling_fps),
+        default_num_frames=16,
+    )
+    return [(position + 0.5) / film.frame_count for position in positions]
+
+
+def test_what_redundant_films_are_about_is_seen_long_enough():
+    films = {item.film.number: item.film for item in chosen("redundant")}.values()
+    assert {film.setting for film in films} == {"long", "very long"}
+    for film in films:
+        scene, moments = film.scene, frames_taken(film)
+        assert 18 <= len(moments) <= 601
+        phrases = Counter(thing.phrase for thing in scene.things)
+        for key in key_things(scene):
+            thing = scene.things[key]
+            assert phrases[thing.phrase] == 1
+            assert (thing.vanishes - thing.appears) * scene.duration_seconds >= 3.0
+            shown = [moment for moment in moments if thing.visible(moment)]
+            assert len(shown) >= 3
+            # It is not only there: what lies over it leaves it to be seen.
+            _, owners = render(scene, shown[:8], height=64, width=64)
+            assert (owners == key).any((1, 2)).sum() >= 3
+
+
+def test_redundant_films_are_long_and_asked_about_what_matters():
+    for item in chosen("redundant"):
+        scene = item.film.scene
+        low, high = (540, 600) if item.film.setting == "very long" else (20, 120)
+        assert low <= scene.duration_seconds <= high
+        assert item.film.sampling_fps == (2.0 if scene.duration_seconds <= 60 else 1.0)
+        assert not item.question.targets or set(item.question.targets) & set(key_things(scene))
+
+
+def test_one_redundant_film_in_25_lasts_ten_minutes():
+    settings_seen = [dataset.plan_film("test", 0, n, "redundant").setting for n in range(50)]
+    assert settings_seen.count("very long") == 2
+
+
+def test_conversations_are_whole_and_in_order():
+    items = chosen("chat", 120)
+    assert len(items) == 120
+    assert [item.turn for item in items] == list(range(dataset.TURNS)) * 24
+    for start in range(0, 120, dataset.TURNS):
+        assert len({item.film.number for item in items[start : start + dataset.TURNS]}) == 1
+        assert len({item.wording for item in items[start : start + dataset.TURNS]}) == 1
+    assert len({item.film.number for item in items}) == 24
+    assert sum(bool(re.search(r"\bit\b", item.question.text)) for item in items) > 40
+    assert len(dataset.choose_items("validation", 5, 7, "chat")) == 10
+
+
+def test_it_in_a_conversation_is_the_thing_named_last():
+    last = None
+    for item in chosen("chat"):
+        text = item.question.text
+        names = re.findall(NAME, text)
+        last = names[0] if names else last if item.turn else None
+        told = dataclasses.replace(item.question, text=re.sub(r"\bit\b", last or "?", text))
+        told = dataclasses.replace(told, text=told.text.removeprefix("and "))
+        assert true_answer(item.film.scene, told) == item.question.answer
+
+
+@ALL_SETS
+def test_same_seed_same_questions(test_set):
+    again = dataset.choose_items("validation", 5, 60, test_set)
+    assert again == dataset.choose_items("validation", 5, 60, test_set)
+    assert again != dataset.choose_items("validation", 6, 60, test_set)
+    assert again != dataset.choose_items("test", 5, 60, test_set)
+
+
+@ALL_SETS
+def test_an_item_survives_json(test_set):
+    for item in chosen(test_set):
+        assert dataset.Item.from_dict(json.loads(json.dumps(item.to_dict()))) == item
 
 
 def test_films_are_planned_at_sizes_an_encoder_takes():
-    settings_seen = Counter()
-    for number in range(120):
+    settings_seen, squeezed = Counter(), 0
+    for number in range(200):
         planned = dataset.plan_film("test", 0, number)
         settings_seen[planned.setting] += 1
         assert planned.height % 2 == planned.width % 2 == 0
@@ -64,8 +231,14 @@ def test_films_are_planned_at_sizes_an_encoder_takes():
             planned.fps in usual["fps"] and min(planned.height, planned.width) in usual["shorter"]
         )
         assert is_usual == (planned.setting == "usual")
-        assert all_apart(planned.scene.things, planned.scene.aspect)
-    assert 20 < settings_seen["unusual"] < 60
+        drawn = draw_scene(scene_seed("test", 0, number))
+        assert planned.scene == dataclasses.replace(drawn, aspect=planned.scene.aspect)
+        if planned.scene.aspect != drawn.aspect:
+            assert planned.setting == "unusual"
+            assert all_apart(planned.scene.things, planned.scene.aspect)
+            squeezed += 1
+    assert 25 < settings_seen["unusual"] < 60
+    assert squeezed > 10
 
 
 def decoded(path):
@@ -86,7 +259,7 @@ def test_a_dataset_is_written_and_read_and_the_same_again(tmp_path, small_films)
             progress=lambda done, total: calls.append((done, total)),
         )
     items = dataset.read_dataset(folders[0])
-    assert len(items) == count == 12
+    assert len(items) == count == len(TYPES)
     assert items == dataset.read_dataset(folders[1])
     assert items == dataset.choose_items("test", 9, 12)
     names = sorted(path.name for path in (folders[0] / "films").iterdir())
@@ -100,8 +273,23 @@ def test_a_dataset_is_written_and_read_and_the_same_again(tmp_path, small_films)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "two"]
 
 
-def test_a_written_film_shows_its_scene(tmp_path, small_films):
-    planned = dataset.plan_film("test", 0, 2)
+@ALL_SETS
+def test_a_small_dataset_of_every_set_is_written(tmp_path, small_films, monkeypatch, test_set):
+    written = []
+    monkeypatch.setattr(dataset, "_write_films", lambda films, *_: written.extend(films))
+    folder = tmp_path / "films"
+    count = dataset.write_dataset(
+        folder, split="test", seed=9, question_count=5, test_set=test_set, workers=1
+    )
+    items = dataset.read_dataset(folder)
+    assert len(items) == count >= 5
+    assert items == dataset.choose_items("test", 9, 5, test_set)
+    assert {item.film.number: item.film for item in items} == {f.number: f for f in written}
+
+
+@pytest.mark.parametrize("test_set", ["plain", "redundant"])
+def test_a_written_film_shows_its_scene(tmp_path, small_films, test_set):
+    planned = dataset.plan_film("test", 0, 2, test_set)
     dataset.write_film(planned, tmp_path / "film.mp4")
     clip = media.load_clip(tmp_path / "film.mp4", sampling=Sampling(num_frames=6), pixels=None)
     assert clip.source.frame_count == planned.frame_count

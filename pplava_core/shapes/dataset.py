@@ -29,7 +29,15 @@ import numpy as np
 
 from pplava_core.errors import InputError, UsageError
 from pplava_core.shapes.film import encode_mp4
-from pplava_core.shapes.questions import BRIEF_TYPES, TYPES, Question, ask, dialogue
+from pplava_core.shapes.questions import (
+    BRIEF_TYPES,
+    NOTHING,
+    TYPES,
+    Question,
+    ask,
+    clear_on_screen,
+    dialogue,
+)
 from pplava_core.shapes.render import render
 from pplava_core.shapes.scene import (
     Scene,
@@ -58,7 +66,10 @@ TYPES_OF_SET: dict[str, tuple[str, ...]] = {
     "plain": TYPES,
     "redundant": tuple(name for name in BRIEF_TYPES if name not in ("face", "read")),
     "long-prompt": tuple(name for name in TYPES if name not in ("caption", "choice")),
-    "unseen": tuple(name for name in TYPES if name not in ("count", "caption", "face", "read")),
+    # Whatever is asked about must be there, so that "is there a ...?" would always be yes.
+    "unseen": tuple(
+        name for name in TYPES if name not in ("count", "caption", "face", "read", "presence")
+    ),
 }
 
 
@@ -131,22 +142,22 @@ def choose_items(split: str, seed: int, question_count: int, test_set: str = "pl
         KeyError: the set is none of `SETS`.
     """
     if test_set == "chat":
-        numbers = range(-(-question_count // TURNS))
-        films = [plan_film(split, seed, number, test_set) for number in numbers]
-        return [item for film in films for item in _conversation(film, seed)]
+        return _conversations(split, seed, question_count)
     types = TYPES_OF_SET[test_set]
     quota = -(-question_count // len(types))
     fewest = max(round(question_count * _SCENES_PER_QUESTION), 40)
     candidates: dict[str, dict[str, list[Item]]] = {name: defaultdict(list) for name in types}
     for number in count():
-        enough = all(sum(map(len, found.values())) >= quota for found in candidates.values())
+        enough = all(_balanced(candidates[name], quota) for name in types)
         if number >= fewest and enough:
             break
         film = plan_film(split, seed, number, test_set)
         for item in _questions(film, seed, test_set):
             name = item.question.type
-            answer = item.question.answer if name not in _MANY_ANSWERS else ""
-            candidates[name][answer].append(item)
+            answer = item.question.answer
+            # Of many answers only that there is nothing is one that could be most of them.
+            group = answer if name not in _MANY_ANSWERS or answer == NOTHING else ""
+            candidates[name][group].append(item)
     chosen = [item for name in types for item in _in_turn(candidates[name], quota)]
     return sorted(chosen, key=lambda item: (item.film.number, types.index(item.question.type)))
 
@@ -158,6 +169,7 @@ def _questions(film: Film, seed: int, test_set: str) -> list[Item]:
     new = bool(rng.random() < 0.5)
     about = {"redundant": key_things(scene), "unseen": (0,)}.get(test_set)
     asked = ask(scene, rng, types, about=about, paraphrased=new)
+    asked = [question for question in asked if clear_on_screen(scene, question)]
     if test_set == "unseen":
         asked = [question for question in asked if question.targets]
     if test_set == "long-prompt":
@@ -168,6 +180,18 @@ def _questions(film: Film, seed: int, test_set: str) -> list[Item]:
         ]
     wording = "new" if new else "known"
     return [Item(film=film, question=question, wording=wording) for question in asked]
+
+
+def _conversations(split: str, seed: int, question_count: int) -> list[Item]:
+    items: list[Item] = []
+    for number in count():
+        if len(items) >= question_count:
+            break
+        conversation = _conversation(plan_film(split, seed, number, "chat"), seed)
+        # Of things that cannot be told apart there is too little to talk about.
+        if len(conversation) == TURNS:
+            items += conversation
+    return items
 
 
 def _conversation(film: Film, seed: int) -> list[Item]:
@@ -318,6 +342,15 @@ def _write_films(
         finally:
             # After an error, and on Ctrl-C, nobody waits for the films that are left.
             pool.shutdown(cancel_futures=True)
+
+
+def _balanced(by_answer: dict[str, list[Item]], quota: int) -> bool:
+    """Whether a quota can be filled with no answer, of several, right for more than half."""
+    most = -(-quota // 2)
+    filled = sum(
+        len(items) if not answer else min(len(items), most) for answer, items in by_answer.items()
+    )
+    return filled >= quota
 
 
 def _in_turn(by_answer: dict[str, list[Item]], quota: int) -> list[Item]:

@@ -27,7 +27,19 @@ from pplava_core.shapes.scene import (
 )
 from pplava_core.shapes.wordings import CHOICE_FORMS, WORDINGS
 
-__all__ = ["DETAILS", "NOTHING", "TYPES", "Question", "ask", "caption", "dialogue"]
+__all__ = [
+    "BRIEF_TYPES",
+    "DETAILS",
+    "NOTHING",
+    "TYPES",
+    "Question",
+    "all_questions",
+    "ask",
+    "caption",
+    "clear_on_screen",
+    "dialogue",
+    "pick_evenly",
+]
 
 STATIC_TYPES = (
     "count", "count_colour", "count_kind", "colour", "kind", "position", "presence", "face",
@@ -88,8 +100,22 @@ def ask(
         if about is not None:
             candidates = [q for q in candidates if not q.targets or set(q.targets) & set(about)]
         if candidates:
-            questions.append(_pick_evenly(candidates, rng))
+            questions.append(pick_evenly(candidates, rng))
     return questions
+
+
+def all_questions(scene: Scene, rng: np.random.Generator) -> dict[str, list[Question]]:
+    """Return every question of every type that the scene allows, each in one wording."""
+    asker = Asker(scene=scene, rng=rng)
+    return {name: found for name in TYPES if (found := _CANDIDATES[name](asker))}
+
+
+def pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Question:
+    """Choose an answer evenly among those that there are, then a question that has it."""
+    answers = sorted({candidate.answer for candidate in candidates})
+    answer = answers[int(rng.integers(len(answers)))]
+    matching = [candidate for candidate in candidates if candidate.answer == answer]
+    return matching[int(rng.integers(len(matching)))]
 
 
 def dialogue(
@@ -103,7 +129,8 @@ def dialogue(
     asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased)
     numbers = [n for n in range(len(scene.things)) if asker.references(n)]
     if not numbers:
-        return ask(scene, rng, [TYPES[int(n)] for n in rng.integers(0, 6, turns)])
+        types = [TYPES[int(n)] for n in rng.integers(0, 6, turns)]
+        return ask(scene, rng, types, paraphrased=paraphrased)
     asked: list[Question] = []
     left: list[str] = []
     number, way = -1, ""
@@ -125,6 +152,18 @@ def dialogue(
     return asked
 
 
+def clear_on_screen(scene: Scene, question: Question) -> bool:
+    """Whether an answer is as right in a film of the scene's own aspect ratio as in a square one.
+
+    A wide picture makes what moves across faster than it is in the square one that a model
+    may see, so that which of two things is faster may depend on who looks.
+    """
+    if question.type != "faster":
+        return True
+    one, other = (scene.things[number] for number in question.targets)
+    return _is_faster(one, other, scene.aspect)
+
+
 def caption_wordings(detail: str) -> tuple[str, ...]:
     """Return the ways in which training asked for a description of this detail."""
     return WORDINGS[f"caption_{detail}"]
@@ -142,13 +181,6 @@ def in_steps(seconds: float) -> str:
     """Tell a time or a length of time as answers do."""
     steps = round(seconds / STEP_SECONDS) * STEP_SECONDS
     return f"{steps:.1f} seconds"
-
-
-def _pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Question:
-    answers = sorted({candidate.answer for candidate in candidates})
-    answer = answers[int(rng.integers(len(answers)))]
-    matching = [candidate for candidate in candidates if candidate.answer == answer]
-    return matching[int(rng.integers(len(matching)))]
 
 
 def _about(asker: Asker, name: str, number: int, way: str, *, known: str) -> Question | None:
@@ -169,9 +201,7 @@ def _everything(scene: Scene) -> tuple[int, ...]:
 
 def _count(asker: Asker) -> list[Question]:
     everything = _everything(asker.scene)
-    return [
-        asker.make("count", asker.word("count"), str(len(everything)), everything, named=False)
-    ]
+    return [asker.make("count", asker.word("count"), str(len(everything)), everything, named=False)]
 
 
 def _count_by(asker: Asker, name: str, attribute: str, values: Iterable[str]) -> list[Question]:
@@ -365,9 +395,7 @@ def _side(across: float, down: float) -> str | None:
     return None
 
 
-def _comparison(
-    asker: Asker, name: str, wins: Callable[[Thing, Thing], bool]
-) -> list[Question]:
+def _comparison(asker: Asker, name: str, wins: Callable[[Thing, Thing], bool]) -> list[Question]:
     """Return a question which of two things wins, evenly over the pairs.
 
     Not over the answers: each is right in about as many films.
@@ -391,11 +419,17 @@ def _larger(asker: Asker) -> list[Question]:
 
 
 def _faster(asker: Asker) -> list[Question]:
-    return _comparison(
-        asker,
-        "faster",
-        lambda one, other: other.motion != "still" and one.speed >= 1.6 * other.speed,
-    )
+    # Faster in a squared picture, which is what training shows; see `clear_on_screen`.
+    return _comparison(asker, "faster", lambda one, other: _is_faster(one, other, 1.0))
+
+
+def _is_faster(one: Thing, other: Thing, aspect: float) -> bool:
+    """Whether one moving thing is clearly faster than another in a picture so wide."""
+    speeds = [
+        thing.speed * (aspect if thing.motion in ("left", "right") else 1.0)
+        for thing in (one, other)
+    ]
+    return other.motion != "still" and speeds[0] >= 1.6 * speeds[1]
 
 
 def _before(asker: Asker) -> list[Question]:
@@ -416,7 +450,7 @@ def _choice(asker: Asker) -> list[Question]:
     candidates = [q for q in _CANDIDATES[asked](asker) if q.answer in _OPTIONS[asked]]
     if not candidates:
         return []
-    question = _pick_evenly(candidates, asker.rng)
+    question = pick_evenly(candidates, asker.rng)
     wrong = [option for option in _OPTIONS[asked] if option != question.answer]
     options = [wrong[i] for i in asker.rng.permutation(len(wrong))[:3]]
     right = int(asker.rng.integers(4))

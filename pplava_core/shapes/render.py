@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pplava_core.shapes.marks import mark_sprite, supersampled
-from pplava_core.shapes.scene import Scene, Thing
+from pplava_core.shapes.scene import Scene
 
 _LIGHT_SHADE = 330
 "Sum of red, green and blue from which on marks are dark."
@@ -78,9 +78,7 @@ def patch_coverage(owners: np.ndarray, thing_count: int, grid: tuple[int, int]) 
     return shares
 
 
-def _paint(
-    canvas: np.ndarray, owner: np.ndarray, scene: Scene, number: int, moment: float
-) -> None:
+def _paint(canvas: np.ndarray, owner: np.ndarray, scene: Scene, number: int, moment: float) -> None:
     height, width = owner.shape
     thing = scene.things[number]
     radius_y = max(round(thing.radius * height * min(1.0, scene.aspect)), 2)
