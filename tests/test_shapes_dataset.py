@@ -17,6 +17,7 @@ from test_shapes_answers import (
     KNOWN,
     NAME,
     NEW,
+    apparent_speed,
     options_of,
     question_itself,
     true_answer,
@@ -88,6 +89,18 @@ def test_every_answer_of_a_set_is_true(test_set):
             scene = item.film.scene
             for aspect in (1.0, scene.aspect):
                 assert true_answer(scene, item.question, aspect=aspect) == item.question.answer
+
+
+def test_what_is_faster_is_so_on_the_screen_as_well():
+    seen = 0
+    for item in chosen(count=800):
+        if item.question.type == "faster":
+            scene = item.film.scene
+            one, other = (scene.things[number] for number in item.question.targets)
+            for aspect in (1.0, scene.aspect):
+                assert apparent_speed(one, aspect) >= 1.55 * apparent_speed(other, aspect)
+            seen += 1
+    assert seen == 39
 
 
 @ALL_SETS
