@@ -1,4 +1,4 @@
-"""Render the film of the README again: scene 8158 of the test split, which training never saw.
+"""Render the film of the README again: scene 436 of the test split, which training never saw.
 
 python examples/render.py
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pplava_core.shapes.dataset import plan_film, write_film
 
-SCENE = 8158
+SCENE = 436
 
 
 def main() -> None:
