@@ -136,7 +136,8 @@ class Conversation:
         from pplava_cli.heatmap import draw_heatmap
 
         target = _one_path(words, "/heatmap")
-        question = self._answered().question
+        answered = self._answered()
+        question = answered.guide or answered.question
         drawn = draw_heatmap(self.session, [question], str(target), out=self.out)
         for file in drawn.files:
             self.out.line(printable(str(file)))

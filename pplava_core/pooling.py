@@ -20,10 +20,10 @@ __all__ = [
     "WEIGHTINGS",
     "Window",
     "own_windows",
-    "window_magnitudes",
     "pool",
     "window_for_budget",
     "window_for_output_size",
+    "window_magnitudes",
     "window_view",
     "window_weights",
 ]

@@ -395,7 +395,7 @@ class Session:
         model = self.model
         window, weighting = self.window_for(choice), choice.weighting or model.config.weighting
         weights = None
-        guide = asked.guide or model.parts.guide(
+        guide = asked.guide or model.guide(
             asked.question, [turn.question for turn in asked.history]
         )
         if model.aligner is not None or weighting not in UNGUIDED:
@@ -415,6 +415,7 @@ class Session:
         )
         return Prompt(
             question=asked.question,
+            guide="" if weights is None else guide,
             embeddings=embeddings,
             evidence=() if weights is None else self.evidence(self._shown(weights, guide)),
             patch_count=math.prod(self.grid_size),

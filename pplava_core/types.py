@@ -173,3 +173,5 @@ class Answer:
     "Its end mark or a stop string; the most tokens that were allowed; someone's wish."
     warnings: tuple[str, ...] = ()
     "What of the prompt had to be left out, in words."
+    guide: str = ""
+    "The text that pooled the grid: the question, or with those before it; empty where none did."

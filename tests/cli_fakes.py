@@ -238,7 +238,7 @@ def install(monkeypatch) -> Fakes:
         return session
 
     monkeypatch.setattr(opening, "find_model", find_model)
-    config = SimpleNamespace(name="fake", pixels=PIXELS, num_frames=4)
+    config = SimpleNamespace(name="fake", pixels=PIXELS, num_frames=4, sampling=lambda asked: asked)
     monkeypatch.setattr(opening, "model_config", lambda name: config)
     monkeypatch.setattr(opening, "load_model", load_model)
     monkeypatch.setattr(opening, "open_session", open_session)

@@ -21,8 +21,7 @@ from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render
 from pplava_core.types import Relevance, Sampling
 
-GUIDES = SimpleNamespace(guide=lambda question, earlier: " / ".join([*earlier, question]))
-MODEL = SimpleNamespace(parts=GUIDES)
+MODEL = SimpleNamespace()
 
 
 class Oracle:
@@ -66,11 +65,12 @@ class Oracle:
     def ask(self, question, *, pooling, generation, history):
         assert generation.temperature == 0.0
         self.calls.append((self.film.number, question, history))
-        return self._answer(question)
+        return self._answer(question, [turn.question for turn in history])
 
-    def _answer(self, question):
+    def _answer(self, question, earlier=()):
         text = self.item(question).question.answer if self.answer is None else self.answer
-        return SimpleNamespace(text=text, token_count=128)
+        guide = " / ".join([*earlier, question])
+        return SimpleNamespace(text=text, token_count=128, guide=guide)
 
     def relevance(self, guide):
         self.guides.append(guide)

@@ -13,7 +13,7 @@ from pplava_core.shapes.dataset import plan_film
 from pplava_core.shapes.render import patch_coverage, render
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCENE = 8158
+SCENE = 436
 MEGABYTES = 1024**2
 
 

@@ -298,7 +298,19 @@ def test_earlier_turns_are_put_before_the_question(session, monkeypatch):
     assert ids == session.model.prompt_ids(QUESTION, pairs)
     guide = " ".join([*(turn.question for turn in history), QUESTION])
     guided = session.ask(QUESTION, generation=SHORT, guide=guide)
-    assert guided.evidence == session.ask(QUESTION, generation=SHORT, history=history).evidence
+    talked = session.ask(QUESTION, generation=SHORT, history=history)
+    assert talked.guide == guide
+    assert talked.evidence == guided.evidence
+
+
+def test_a_guide_leaves_out_the_oldest_questions_and_never_cuts_the_last(session):
+    history = [Turn(question="the " * 20 + f"{n}?", answer="a") for n in range(4)]
+    answer = session.ask(QUESTION, generation=SHORT, history=history)
+    assert answer.guide.endswith(f"3? {QUESTION}")
+    assert " 0?" not in answer.guide
+    longest = session.model.aligner.context_length
+    ids, _ = session.model.words.alignment_ids([answer.guide], longest + 50)
+    assert ids.shape[1] <= longest
 
 
 def test_the_oldest_turns_go_when_not_all_fit(session, monkeypatch):

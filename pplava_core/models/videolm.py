@@ -112,6 +112,23 @@ class VideoLM(nn.Module):
             ids.to(aligner.device), None if mask is None else mask.to(aligner.device)
         )
 
+    def guide(self, question: str, earlier: Sequence[str]) -> str:
+        """Return the text that pools the grid for a question of a conversation.
+
+        Args:
+            question: the one to be answered.
+            earlier: those before it, the oldest first; the oldest are left out where the
+                aligner could not read to the end.
+        """
+        for first in range(len(earlier)):
+            text: str = self.parts.guide(question, earlier[first:])
+            if text == question or self.aligner is None:
+                return text
+            longest = self.aligner.context_length
+            if self.words.alignment_ids([text], longest + 1)[0].shape[1] <= longest:
+                return text
+        return question
+
     def embed_patches(self, features: Tensor) -> Tensor:
         """Return the aligner's view of ``(B, T, H, W, D)`` features, ``(B, T, H, W, E)``.
 

@@ -104,8 +104,7 @@ def _answers(
         if item.turn == 0:
             history = []
         answer = session.ask(text, pooling=pooling, generation=generation, history=tuple(history))
-        earlier = [turn.question for turn in history]
-        found.append((item, answer, model.parts.guide(text, earlier) if earlier else text))
+        found.append((item, answer, answer.guide or text))
         history.append(Turn(question=text, answer=answer.text))
     return found
 

@@ -28,6 +28,7 @@ class Prompt:
     """A question made ready for the language model, and what its answer will rest on."""
 
     question: str
+    guide: str
     "As it was asked."
     embeddings: Tensor
     "``(1, L, D)``: words and visual tokens."
@@ -174,6 +175,7 @@ def _answer(
     return Answer(
         text=pieces.text,
         question=prompt.question,
+        guide=prompt.guide,
         evidence=prompt.evidence,
         patch_count=prompt.patch_count,
         token_count=prompt.token_count,
