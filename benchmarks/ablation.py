@@ -30,7 +30,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from pplava_core.atomic import replacing
-from pplava_core.models.checkpoint import load_model
+from pplava_core.models.checkpoint import load_model, revision_of
 from pplava_core.train import Recipe, rebuilt
 from pplava_core.train.instruct import VALIDATION_COUNTS, InstructStage
 from pplava_core.train.loop import train
@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only show what is done")
     chosen = parser.parse_args()
+    if chosen.unmasked is None and any(v.endswith(UNMASKED) for v in chosen.variant or ()):
+        parser.error("variants without masks need --unmasked, a model of unmasked_aligner.py")
     torch.set_num_threads(chosen.threads)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     kernels = [Window.parse(kernel).kernel for kernel in chosen.kernel or ("2,6,6", "2,3,3")]
@@ -114,9 +116,12 @@ def _do(run: Run, chosen: argparse.Namespace) -> None:
     result = folder / "result.json"
     try:
         with FileLock(folder / "lock", timeout=0):
+            recipe = _recipe(run, folder, chosen)
+            if result.exists() and json.loads(result.read_text())["settings"] != recipe.text:
+                raise SystemExit(f"{folder} was run with other settings; take another folder")
             if not result.exists():
                 print(f"{run.name} …", flush=True)
-                measured = _measure(run, _recipe(run, folder, chosen))
+                measured = _measure(run, recipe) | {"settings": recipe.text}
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps(dataclasses.asdict(run) | measured, indent=1))
     except Timeout:
@@ -143,19 +148,23 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
         scenes_seed=SCENES_SEED,
         relevance=relevance,
     )
+    aligned = chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned
+    # The text tower stays as it was aligned, so that every variant has the same relevance.
+    optimiser = Optimiser(learning_rate=1.5e-3, weight_decay=0.02, text_tower_rate=0.0)
+    known = dataclasses.replace(data, features=None)
+    settings = f"{run} {chosen.steps} {chosen.precision} {optimiser} {known} {revision_of(aligned)}"
     return Recipe(
         stage="instruct",
         output=str(folder),
-        initial=str(chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned),
+        initial=str(aligned),
         seed=run.seed,
         steps=chosen.steps,
         precision=chosen.precision,
         evaluate_every=chosen.steps,
         save_every=500,
-        # The text tower stays as it was aligned, so that every variant has the same relevance.
-        optimiser=Optimiser(learning_rate=1.5e-3, weight_decay=0.02, text_tower_rate=0.0),
+        optimiser=optimiser,
         data=data,
-        text=f"{run} {chosen.steps} {data}",
+        text=settings,
     )
 
 

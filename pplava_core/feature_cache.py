@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pplava_core.atomic import TEMPORARY_MARK, replacing
 from pplava_core.content_hash import Contents, content_hash
@@ -115,7 +115,7 @@ class FeatureCache:
             "contents": [was.digest for was in contents],
             # A wrong suffix is among the warnings that the grid's source carries.
             "suffixes": [path.suffix.lower() for path in paths],
-            "sampling": dataclasses.asdict(_explicit(sampling, default_num_frames)),
+            "sampling": _facts_of(_explicit(sampling, default_num_frames)),
             "pixels": dataclasses.asdict(pixels),
             "reader": reader,
             "model": model_revision,
@@ -241,8 +241,19 @@ class FeatureCache:
         return found
 
 
+def _facts_of(sampling: Sampling) -> dict[str, Any]:
+    """Return what is asked for, without a wish that is not there."""
+    facts = dataclasses.asdict(sampling)
+    if facts["least_fps"] is None:
+        del facts["least_fps"]
+    return facts
+
+
 def _explicit(sampling: Sampling, default_num_frames: int) -> Sampling:
-    """Write the default out, so that asking for it by number is the same request."""
+    """Write the default out, so that asking for it by number is the same request.
+
+    But for models that take more of a long film: there the number is a different one.
+    """
     if sampling.num_frames is None and sampling.fps is None:
         return dataclasses.replace(sampling, num_frames=default_num_frames)
     return sampling

@@ -134,7 +134,7 @@ def window_weights(
 
 
 def window_magnitudes(relevance: Tensor, *, window: Window, mask: Tensor | None = None) -> Tensor:
-    """Return how often as relevant as the average patch those of every window are.
+    """Return how many times as relevant as the average patch those of every window are.
 
     The sum of ``literal`` weights: what a normalised weighting forgets of Eq. 3. Kept beside
     it, direction and magnitude of a pooled token are told apart.

@@ -255,8 +255,9 @@ class Session:
             return int(self._native_tokens().tokens.shape[1])
         size = self.grid_size if window is None else window.output_size(self.grid_size)
         width = self.model.llm.get_input_embeddings().embedding_dim
-        blank = torch.zeros(1).expand(1, math.prod(size), width)  # takes no memory
-        arranged: VisualTokens = self.model.parts.arrange(blank, size, self.source)
+        blank = torch.zeros(1, device=self.model.device).expand(1, math.prod(size), width)
+        with torch.inference_mode():
+            arranged: VisualTokens = self.model.parts.arrange(blank, size, self.source)
         return int(arranged.tokens.shape[1])
 
     @torch.inference_mode()

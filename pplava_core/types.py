@@ -27,7 +27,8 @@ class Sampling:
     fps: float | None = None
     "Frames per second instead of a fixed number."
     least_fps: float | None = None
-    "Where neither is set, a long film gives more frames than a model's number: so many a second."
+    """Where neither is set, a long film gives more frames than a model's number: so many a second
+    or a little more, a multiple of that number."""
     start_seconds: float | None = None
     "Start of the range on the film's own clock, included."
     stop_seconds: float | None = None

@@ -20,7 +20,7 @@ def few_amounts():
     """Make vocabulary, validation set and measurements as small as the model."""
     patch = pytest.MonkeyPatch()
     patch.setattr(vocabulary, "_SCENES", 40)
-    patch.setattr(instruct, "VALIDATION_COUNTS", {"films": 8, "stills": 2, "long": 8})
+    patch.setattr(instruct, "VALIDATION_COUNTS", {"films": 8, "long": 8})
     patch.setattr(instruct, "_SCALE_BATCHES", 3)
     try:
         yield

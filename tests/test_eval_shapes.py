@@ -36,7 +36,9 @@ class Oracle:
         self.opened.append((number, sampling))
         self.film = next(item.film for item in self.items if item.film.number == number)
         count = self.film.frame_count
-        step = max(count // self.frames, 1) if sampling is None else self.film.fps / sampling.fps
+        step = max(count // self.frames, 1)
+        if sampling is not None:
+            step = self.film.fps / sampling.least_fps
         indices = sorted({int(place) for place in np.arange(0, count, step)})
         indices = indices if sampling else indices[: self.frames]
         self.source = SimpleNamespace(
@@ -213,7 +215,7 @@ def test_long_films_are_sampled_at_their_own_rate(judged, monkeypatch):
     scored, oracle = judged(items)
     rates = {item.film.number: item.film.sampling_fps for item in items}
     assert set(rates.values()) == {1.0, 2.0}
-    assert oracle.opened == [(n, Sampling(fps=rate)) for n, rate in rates.items()]
+    assert oracle.opened == [(n, Sampling(least_fps=rate)) for n, rate in rates.items()]
     timed = [one for one in scored if one.timing is not None]
     assert len(timed) >= 5
     for one in timed:

@@ -45,7 +45,7 @@ def test_films_are_sampled_at_the_rate_of_their_set(written):
     chosen, items = written("redundant", 16)
     for one, item in zip(chosen, items, strict=True):
         assert item.details == {"sampling_fps": one.film.sampling_fps}
-        assert Shapes().sampling(item, SETTINGS) == Sampling(fps=one.film.sampling_fps)
+        assert Shapes().sampling(item, SETTINGS) == Sampling(least_fps=one.film.sampling_fps)
         few = Shapes().sampling(item, Settings(num_frames=8))
         assert few == Sampling(num_frames=8)
     assert {item.details["sampling_fps"] for item in items} == {1.0, 2.0}

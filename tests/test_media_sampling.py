@@ -219,12 +219,14 @@ def choose(seconds: list[float], film_stop_seconds: float, sampling: Sampling) -
     ("length", "sampling", "count"),
     [
         (8, Sampling(least_fps=1.0), 16),
-        (60, Sampling(least_fps=1.0), 60),
-        (60, Sampling(least_fps=0.5), 30),
-        (60, Sampling(least_fps=1.0, start_seconds=20.0, stop_seconds=50.0), 30),
+        (16, Sampling(least_fps=1.0), 16),
+        (17, Sampling(least_fps=1.0), 32),
+        (60, Sampling(least_fps=1.0), 64),
+        (60, Sampling(least_fps=0.5), 32),
+        (60, Sampling(least_fps=1.0, start_seconds=20.0, stop_seconds=50.0), 32),
         (60, Sampling(least_fps=1.0, num_frames=4), 4),
         (3600, Sampling(least_fps=1.0), 2048),
-        (60, Sampling(least_fps=100.0), 300),
+        (60, Sampling(least_fps=100.0), 288),
     ],
 )
 def test_a_long_film_gives_more_frames_where_a_model_wants_that(length, sampling, count):

@@ -18,7 +18,7 @@ from pplava_core.train.recipe import Data
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    counts = {"films": 8, "stills": 1, "long": 8}
+    counts = {"films": 8, "long": 8}
     monkeypatch.setattr(instruct, "VALIDATION_COUNTS", counts)
     monkeypatch.setattr(instruct, "_SCALE_BATCHES", 2)
     long = {"long_clips": 8, "long_frames": 8, "long_share": 0.3}
@@ -151,10 +151,17 @@ def test_the_masks_may_take_the_place_of_relevance(stage):
     torch.testing.assert_close(by_masks, stage._visual_tokens(batch, noise.roll(1, 0)))
 
 
-def test_a_shuffled_question_is_that_of_another_clip(stage):
-    batch = film_batches(stage)[0]
-    noise = torch.rand_like(batch.targets).softmax(-1)
+def test_a_shuffled_question_is_one_about_another_clip(stage):
     data = dataclasses.replace(stage.recipe.data, relevance="shuffled")
-    own = stage._visual_tokens(batch, noise.roll(stage.recipe.data.packs_per_clip, 0))
-    stage.recipe = dataclasses.replace(stage.recipe, data=data)
-    torch.testing.assert_close(stage._visual_tokens(batch, noise), own)
+    for batch in (film_batches(stage)[0], stage.validation_batch("films", 0)):
+        packs = batch.packs
+        for number, pack in enumerate(packs):
+            guide = instruct._of_another_clip(packs, number)
+            assert guide in {other.guide for other in packs if other.clip != pack.clip}
+        own = stage._cosines(batch)
+        recipe = stage.recipe
+        stage.recipe = dataclasses.replace(recipe, data=data)
+        shuffled = stage._cosines(batch)
+        stage.recipe = recipe
+        changed = (own - shuffled).abs().amax(1) > 1e-6
+        assert changed.float().mean() > 0.8

@@ -195,3 +195,30 @@ def test_recipes_can_be_made_without_a_file():
         optimiser=Optimiser(learning_rate=1e-3),
     )
     assert recipe.data == Data()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"changes": {"weighting": "window"}}, "instruct stage"),
+        ({"data": {"still_share": 0.5, "long_share": 0.5}}, "usual length"),
+        ({"data": {"scenes_seed": -1}}, "scenes_seed"),
+        ({"data": {"relevance": "mood"}}, "relevance"),
+        ({"data": {"relevance": "shuffled", "clips_per_step": 1}}, "shuffled"),
+    ],
+)
+def test_settings_of_the_second_stage_that_make_no_sense(tmp_path, changes, words):
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(write_recipe(tmp_path / "recipe.toml", **changes))
+
+
+def test_what_belongs_to_the_aligned_model_cannot_be_changed(tmp_path):
+    path = write_recipe(
+        tmp_path / "recipe.toml",
+        drop=("model",),
+        stage="instruct",
+        initial="x",
+        changes={"tower": {"places": [1, 1, 1]}},
+    )
+    with pytest.raises(RecipeError, match="tower"):
+        read_recipe(path)

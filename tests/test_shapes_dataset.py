@@ -156,7 +156,7 @@ def frames_taken(film):
     positions = choose_positions(
         seconds,
         film_stop_seconds=film.frame_count / film.fps,
-        sampling=Sampling(fps=film.sampling_fps),
+        sampling=Sampling(least_fps=film.sampling_fps),
         default_num_frames=16,
     )
     return [(position + 0.5) / film.frame_count for position in positions]

@@ -156,7 +156,7 @@ def test_a_finished_run_is_not_run_again(instructed):
     follow(instructed.recipe, killed_at=4)
     assert same_weights(weights_of(instructed.model), before)
     assert log_of(instructed.run) == log
-    assert len(features) == 8  # grids and masks of films and pictures, of both splits
+    assert len(features) == 6  # grids and masks: films and pictures to learn from, films held out
     assert features == {path: path.stat().st_mtime_ns for path in features}
 
 
@@ -431,3 +431,23 @@ def test_a_change_that_makes_no_model_is_refused(aligned, tmp_path):
     recipe = instruct_recipe(tmp_path, aligned, changes={"weighting": "gut feeling"})
     with pytest.raises(RecipeError, match="gut feeling"):
         follow(recipe)
+
+
+def test_a_run_of_other_processes_is_not_gone_on_with(aligned, tmp_path):
+    run = tmp_path / "killed"
+    with pytest.raises(Killed):
+        follow(aligned.recipe, output=str(run), killed_at=5)
+    facts = json.loads((run / "state" / "step.json").read_text())
+    (run / "state" / "step.json").write_text(json.dumps(facts | {"processes": 2}))
+    with pytest.raises(RecipeError, match="2 processes"):
+        follow(aligned.recipe, output=str(run))
+
+
+def test_a_changed_model_is_made_ready_anew(instructed, tmp_path):
+    changes = {"weighting": "average"}
+    path = instruct_recipe(tmp_path, SimpleNamespace(model=instructed.model), changes=changes)
+    model = train._initial_model(read_recipe(path))
+    assert "instruct" not in model.config.training
+    assert "align" in model.config.training
+    InstructStage(read_recipe(path), model)
+    assert not torch.equal(model.parts.scale.spread, torch.ones_like(model.parts.scale.spread))

@@ -55,13 +55,15 @@ def check_sampling(sampling: Sampling) -> None:
         UsageError: both a number and a rate, a number or rate that is not positive, or a
             range that is empty, negative or not a number.
     """
-    number, fps = sampling.num_frames, sampling.fps
+    number, fps, least_fps = sampling.num_frames, sampling.fps, sampling.least_fps
     if number is not None and fps is not None:
         raise UsageError("a number of frames and a rate were both asked for; give one of them")
     if number is not None and not 1 <= number <= MAX_FRAMES:
         raise UsageError(f"{number} frames were asked for; give a number from 1 to {MAX_FRAMES}")
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise UsageError(f"{fps} frames per second were asked for; give 0 < fps <= {MAX_FPS:g}")
+    if least_fps is not None and not 0 < least_fps <= MAX_FPS:
+        raise UsageError(f"at least {least_fps} frames per second were asked for; give 0 < fps")
     start, stop = sampling.start_seconds, sampling.stop_seconds
     for name, value in (("starts", start), ("stops", stop)):
         if value is not None and not (math.isfinite(value) and value >= 0):
@@ -161,8 +163,9 @@ def choose_positions(
     number = sampling.num_frames or default_num_frames
     if sampling.num_frames is None and sampling.least_fps is not None:
         length_seconds = min(film_stop_seconds, sampling.stop_seconds or math.inf) - seconds[first]
-        wanted = min(math.ceil(length_seconds * sampling.least_fps), MOST_DEFAULT_FRAMES)
-        number = max(number, min(wanted, stop - first))
+        most = min(MOST_DEFAULT_FRAMES, stop - first) // number
+        wanted = math.ceil(round(length_seconds * sampling.least_fps / number, 6))
+        number *= max(1, min(wanted, most))
     return spread(first, stop - 1, number)
 
 

@@ -70,6 +70,12 @@ class VideoLMConfig:
             value = attrgetter(name)(self)
             if type(value) is not int or value < 1:
                 raise ModelError(f"config.json: {name} is {value!r}; it must be a number above 0")
+        if self.most_time_steps is not None and self.most_time_steps < 1:
+            raise ModelError(
+                f"config.json: most_time_steps is {self.most_time_steps}; it must be above 0"
+            )
+        if self.least_fps is not None and not 0 < self.least_fps < float("inf"):
+            raise ModelError(f"config.json: least_fps is {self.least_fps}; it must be above 0")
         temperature = self.pooling_temperature
         if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
             raise ModelError(
@@ -79,7 +85,7 @@ class VideoLMConfig:
     def sampling(self, asked: Sampling | None) -> Sampling:
         """Return which frames to take of a film, where the asker leaves it to the model."""
         asked = asked or Sampling()
-        if asked.num_frames is None and asked.fps is None:
+        if asked.num_frames is None and asked.fps is None and asked.least_fps is None:
             return dataclasses.replace(asked, least_fps=self.least_fps)
         return asked
 

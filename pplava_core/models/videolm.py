@@ -49,6 +49,10 @@ class VideoLM(nn.Module):
         revision: str = "",
     ) -> None:
         super().__init__()
+        if config.tells_magnitude and not getattr(parts, "takes_magnitudes", False):
+            raise ModelError(
+                f"{config.name}: tells_magnitude is for models whose projector takes magnitudes"
+            )
         self.config = config
         self.parts = parts
         self.aligner: Any = aligner

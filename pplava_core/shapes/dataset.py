@@ -87,7 +87,7 @@ class Film:
     setting: str
     "`usual` or `unusual`."
     sampling_fps: float | None = None
-    "Frames per second at which the film is to be sampled; None leaves it to the model."
+    "Frames per second that are to be sampled at least; None leaves it to the model."
 
     @property
     def frame_count(self) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+WORLD = 2
+"Counts up whenever the same seed gives another scene or other pixels."
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "green": (48, 160, 62),

@@ -103,8 +103,10 @@ def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
     from pplava_core.models.config import VideoLMConfig
 
     torch.manual_seed(seed)
+    made = {name: how for name, how in aligned.config.training.items() if name != "instruct"}
     try:
-        config = VideoLMConfig.from_dict({**aligned.config.to_dict(), **changes})
+        values = {**aligned.config.to_dict(), **changes, "training": made}
+        config = VideoLMConfig.from_dict(values)
         model = build_model(config, aligned.words.tokenizer)
     except ModelError as error:
         raise RecipeError(f"[changes] cannot be made: {error}") from error

@@ -8,6 +8,7 @@ seeds.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.scene import (
     MAX_THINGS,
+    WORLD,
     Scene,
     draw_redundant_scene,
     draw_scene,
@@ -162,6 +164,12 @@ def _key(recipe: Recipe, model: VideoLM, seed: int) -> str:
     for name, tensor in sorted(model.parts.tower.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.float().cpu().numpy().tobytes())
-    settings: dict[str, Any] = {"seed": seed, "codec": recipe.data.codec_share}
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "codec": recipe.data.codec_share,
+        "tower": model.config.tower,
+        "pixels": dataclasses.asdict(model.config.pixels),
+        "world": WORLD,
+    }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()[:12]

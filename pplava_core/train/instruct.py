@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from pplava_core.errors import RecipeError
 from pplava_core.models.language.tokenizer import NanoWords
-from pplava_core.models.language.words import VISUAL_ID, pad_rows
+from pplava_core.models.language.words import pad_rows
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS
@@ -29,13 +29,13 @@ from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
+from pplava_core.train.rows import row_of, who_sees_whom
 from pplava_core.window import Window
 
-VALIDATION_COUNTS = {"films": 160, "stills": 16, "long": 32}
+VALIDATION_COUNTS = {"films": 160, "long": 32}
 _VALIDATION_CLIPS = 8
 _EMBEDDING_SPREAD = 0.4
 _SCALE_BATCHES = 40
-_UNSEEN = -1e9
 _LONG_TEXT_CHARACTERS = 160
 "Texts longer than this are embedded apart, so that short ones are not padded to their length."
 
@@ -88,12 +88,17 @@ class InstructStage:
             raise RecipeError(
                 f"data.long_share is {data.long_share}, but there are no data.long_clips"
             )
+        if data.long_clips and data.long_frames % model.config.num_frames:
+            raise RecipeError(
+                f"data.long_frames is {data.long_frames}; it must be a multiple of the model's "
+                f"{model.config.num_frames} frames, by which the windows grow"
+            )
         model.eval()
         # On a CPU the fused kernel's backward pass would take half of every step.
         model.llm.set_attn_implementation("eager")
         counts = {"films": data.clips - stills, "stills": stills, "long": data.long_clips}
-        held_out = {name: VALIDATION_COUNTS[name] for name, count in counts.items() if count}
         counts = {name: count for name, count in counts.items() if count}
+        held_out = {name: count for name, count in VALIDATION_COUNTS.items() if name in counts}
         self.store = FeatureStore(recipe, model, "train", counts, progress)
         self.validation = FeatureStore(recipe, model, "validation", held_out, progress)
         if "instruct" not in model.config.training:
@@ -151,12 +156,20 @@ class InstructStage:
         config, data = self.model.config, self.recipe.data
         if kind == "stills":
             return config.image_window
-        frames, rows, columns = config.window.kernel
-        if kind == "long":
-            frames = frames * data.long_frames // config.num_frames
+        window = self._full_window(kind)
         if number >= data.coarse_batches and rng.random() >= data.coarse_share:
-            return Window((frames, rows, columns))
+            return window
+        frames, rows, columns = window.kernel
         return Window((frames, 2 * rows, 2 * columns))
+
+    def _full_window(self, kind: str) -> Window:
+        """Return the model's window for films, so much longer as a long film has more frames."""
+        window = self.model.config.window
+        if kind != "long":
+            return window
+        frames, rows, columns = window.kernel
+        longer = self.recipe.data.long_frames // self.model.config.num_frames
+        return Window((frames * longer, rows, columns))
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the mean cross-entropy of the answers' tokens, and of the relevance."""
@@ -219,12 +232,7 @@ class InstructStage:
             for clip, number in enumerate(numbers)
             for pack in question_packs(clip, world.ask(store.scene(kind, number), rng, types))
         ]
-        window = self.model.config.window
-        if kind == "long":
-            frames, rows, columns = window.kernel
-            factor = self.recipe.data.long_frames // self.model.config.num_frames
-            window = Window((frames * factor, rows, columns))
-        return self._batch(store, kind, numbers, packs, window)
+        return self._batch(store, kind, numbers, packs, self._full_window(kind))
 
     def _answer_logits(
         self, batch: InstructBatch, relevance: Tensor
@@ -232,11 +240,11 @@ class InstructStage:
         """Return logits ``(A, V)``, labels, weights and pack numbers ``(A,)`` of answer tokens."""
         model, words = self.model, cast(NanoWords, self.model.words)
         tokens = self._visual_tokens(batch, relevance)
-        rows = [_row(pack, words) for pack in batch.packs]
+        rows = [row_of(pack, words) for pack in batch.packs]
         ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
-        mask, positions = _who_sees_whom(rows, before, embeddings.shape[1])
+        mask, positions = who_sees_whom(rows, before, embeddings.shape[1])
         states = model.llm.model(
             inputs_embeds=embeddings,
             attention_mask=mask.to(embeddings.device),
@@ -257,8 +265,6 @@ class InstructStage:
         clip_of = torch.tensor([pack.clip for pack in batch.packs], device=model.device)
         if self.recipe.data.relevance == "masks":
             relevance = batch.targets.to(model.device)
-        elif self.recipe.data.relevance == "shuffled":
-            relevance = relevance.roll(self.recipe.data.packs_per_clip, 0)
         features = batch.features.to(model.device).float()
         tokens = model.visual_tokens(
             features[clip_of],
@@ -279,7 +285,10 @@ class InstructStage:
         features = batch.features.to(model.device).float()
         with torch.no_grad():
             patches = functional.normalize(model.aligner.embed_patches(features).float(), dim=-1)
-        return patch_cosines(patches, self._texts([pack.guide for pack in batch.packs]), clip_of)
+        guides = [pack.guide for pack in batch.packs]
+        if self.recipe.data.relevance == "shuffled":
+            guides = [_of_another_clip(batch.packs, number) for number in range(len(guides))]
+        return patch_cosines(patches, self._texts(guides), clip_of)
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit embeddings ``(N, E)`` float32, long texts computed apart from short ones."""
@@ -341,67 +350,13 @@ class InstructStage:
                 table[ids[0]] = meaning * len(meaning) ** 0.5 * _EMBEDDING_SPREAD
 
 
+def _of_another_clip(packs: Sequence[Pack], number: int) -> str:
+    """Return the guide of a pack half a batch away that is about another clip."""
+    others = [*packs[number:], *packs[:number]][len(packs) // 2 :]
+    own = packs[number].clip
+    return next(pack.guide for pack in [*others, *packs] if pack.clip != own)
+
+
 def _is_film(batch: InstructBatch, model: VideoLM) -> bool:
     """Whether a batch is of films of the usual length."""
     return batch.features.shape[1] == model.config.num_frames
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """One pack as a row of token ids."""
-
-    ids: list[int]
-    parts: list[int]
-    "For each id which question it belongs to, 0 is what all see."
-    labels: list[int]
-    "Ids of the answers' tokens."
-    weights: list[float]
-    "How much each of them counts: a long answer more than a short one, but not by its length."
-    places: list[int]
-    "Where each of them is foretold."
-
-
-def _row(pack: Pack, words: NanoWords) -> _Row:
-    """Write a pack's questions and answers one after the other."""
-    head = [words.start_id, VISUAL_ID]
-    ids, parts = list(head), [0] * len(head)
-    labels: list[int] = []
-    weights: list[float] = []
-    places: list[int] = []
-    for number, question in enumerate(pack.questions):
-        asked = words.prompt_ids(question.text)[len(head) :]
-        answer = [*words.tokenizer.encode(question.answer, add_special_tokens=False).ids]
-        answer.append(words.end_id)
-        if number >= pack.untaught:
-            labels += answer
-            weights += [len(answer) ** -0.5] * len(answer)
-            first = len(ids) + len(asked) - 1
-            places += range(first, first + len(answer))
-        ids += [*asked, *answer]
-        parts += [1 if pack.talk else number + 1] * (len(asked) + len(answer))
-    return _Row(ids=ids, parts=parts, labels=labels, weights=weights, places=places)
-
-
-def _who_sees_whom(rows: Sequence[_Row], before: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return the mask ``(P, 1, L, L)`` to add to attention, and positions ``(P, L)``.
-
-    A token sees what all see and its own question, up to itself; each question begins at the
-    position that follows the visual tokens, as if it were asked alone.
-    """
-    parts = torch.zeros(len(rows), length, dtype=torch.long)
-    for number, row in enumerate(rows):
-        known = torch.tensor(row.parts)
-        parts[number, before : before + len(known)] = known
-        parts[number, before + len(known) :] = -1
-    common = (parts == 0)[:, None, :]
-    same = parts[:, :, None] == parts[:, None, :]
-    sees = (common | same) & torch.ones(length, length, dtype=torch.bool).tril()
-    computed_in = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-    mask = torch.zeros(sees.shape, dtype=computed_in).masked_fill(~sees, _UNSEEN)
-    places = torch.arange(length).expand_as(parts)
-    new = torch.ones_like(parts, dtype=torch.bool)
-    new[:, 1:] = parts[:, 1:] != parts[:, :-1]
-    starts = torch.where(new, places, 0).cummax(1).values
-    shared = (parts == 0).sum(1, keepdim=True)
-    positions = torch.where(parts == 0, places, places - starts + shared)
-    return mask[:, None], positions

@@ -243,7 +243,8 @@ def _save_state(accelerator: Any, folder: Path, recipe: Recipe, step: int) -> No
     if accelerator.is_main_process:
         # This file comes last and goes first: where it is, a state is whole.
         with replacing(new / "step.json") as temporary:
-            temporary.write_text(json.dumps({"step": step, "recipe": recipe.text}))
+            facts = {"step": step, "recipe": recipe.text, "processes": accelerator.num_processes}
+            temporary.write_text(json.dumps(facts))
         (old / "step.json").unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)
@@ -264,6 +265,12 @@ def _resume(accelerator: Any, folder: Path, recipe: Recipe) -> int:
     if found["recipe"] != recipe.text:
         raise RecipeError(
             f"{folder} holds the state of another recipe; delete that folder or change `output`"
+        )
+    processes = found.get("processes", 1)
+    if processes != accelerator.num_processes:
+        raise RecipeError(
+            f"{folder} is a run of {processes} processes, which share its batches; go on with as "
+            "many, or delete that folder"
         )
     accelerator.load_state(str(old))
     _cut_log(folder / LOG_NAME, found["step"])

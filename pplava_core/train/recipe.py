@@ -18,6 +18,7 @@ from pplava_core.errors import RecipeError
 STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
+_FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
 PRECISIONS = ("no", "bf16", "fp16")
 T = TypeVar("T")
 
@@ -74,12 +75,13 @@ class Data:
     long_prompt_share: float = 0.1
     "Part of the instruct stage's questions that come after a hundred words."
     features: str | None = None
-    "Folder of the instruct stage's patch grids, for runs that share them; None is the run's own."
+    """Folder of the instruct stage's patch grids, for runs that share them, relative to where the
+    command is typed; None is the run's own."""
     scenes_seed: int | None = None
     "Seed of the instruct stage's scenes; None is the run's."
     relevance: str = "question"
-    """What pools in the instruct stage: the `question`; `shuffled`, another clip's question; or
-    `masks`, the renderer's own knowledge. The last two are for comparisons."""
+    """What pools in the instruct stage: the `question`; `shuffled`, a question about another
+    clip; or `masks`, the renderer's own knowledge. The last two are for comparisons."""
     coarse_batches: int = 0
     "First batches of the instruct stage, pooled with windows twice as high and wide."
     coarse_share: float = 0.1
@@ -105,6 +107,12 @@ class Data:
         )  # fmt: skip
         _need_positive("data", self, *counts, "questions_per_clip", "packs_per_clip")
         _need_not_negative("data", self, "coarse_batches", "long_clips", *shares)
+        if self.scenes_seed is not None:
+            _need_not_negative("data", self, "scenes_seed")
+        if self.still_share + self.long_share >= 1:
+            raise RecipeError("data.still_share and data.long_share leave no films of usual length")
+        if self.relevance == "shuffled" and self.clips_per_step < 2:
+            raise RecipeError("data.relevance `shuffled` needs data.clips_per_step of 2 or more")
         for name in shares:
             if getattr(self, name) > 1.0:
                 raise RecipeError(f"data.{name} is {getattr(self, name)}; a part is at most 1")
@@ -157,6 +165,10 @@ class Recipe:
 
     def _check_stage(self) -> None:
         """Refuse what the stage cannot use."""
+        if self.changes is not None and (self.stage != "instruct" or self.initial is None):
+            raise RecipeError("a [changes] table belongs to the instruct stage, with an `initial`")
+        for name in sorted(set(self.changes or {}) & set(_FIXED)):
+            raise RecipeError(f"[changes] cannot change {name}: it is the aligned model's")
         if self.stage == "instruct" and self.data.source != "shapes":
             raise RecipeError("the instruct stage learns from data.source `shapes` only")
         if self.stage == "align_base":
@@ -165,8 +177,6 @@ class Recipe:
                     "the align_base stage needs `initial`, a base model, `text_tower`, a CLIP's "
                     "folder, and data.source `pairs`"
                 )
-        elif self.stage != "instruct" and self.changes is not None:
-            raise RecipeError("a [changes] table belongs to the instruct stage only")
         elif self.text_tower is not None or self.train_text_tower:
             raise RecipeError("text_tower and train_text_tower belong to the align_base stage only")
 

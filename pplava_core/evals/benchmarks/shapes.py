@@ -66,7 +66,7 @@ def score_items(
     for _, of_film in groupby(items, key=lambda item: item.film.number):
         group = list(of_film)
         film = group[0].film
-        sampling = None if film.sampling_fps is None else Sampling(fps=film.sampling_fps)
+        sampling = None if film.sampling_fps is None else Sampling(least_fps=film.sampling_fps)
         path = folder / film.file_name
         session = Session.open([path], model, sampling=sampling, cache=cache)
         shown = _shown(session, group)

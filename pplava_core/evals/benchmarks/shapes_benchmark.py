@@ -88,7 +88,7 @@ class Shapes(Benchmark):
         rate = item.details.get("sampling_fps")
         if rate is None or settings.num_frames is not None:
             return super().sampling(item, settings)
-        return Sampling(fps=rate)
+        return Sampling(least_fps=rate)
 
     def prompt(self, item: Item, settings: Settings, seconds: Sequence[float] = ()) -> Prompt:
         """Ask the question as it stands, which models learn it by."""

@@ -25,7 +25,7 @@ FRAMES_PER_BATCH = 16
 _REMEMBERED_QUESTIONS = 4
 _POSITION_SPREAD, _CONTENT_SPREAD, _CLOCK_SPREAD = 0.4, 0.5, 0.1
 _WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-_LONG_SECONDS = 8.0
+_LONG_SECONDS, _LONGEST_SECONDS = 8.0, 40.0
 
 
 class Refinement(nn.Module):
@@ -111,7 +111,8 @@ class TokenPlaces(nn.Module):
 class Clock(nn.Module):
     """When a pooled token was seen, in seconds: waves of several lengths and the film's length.
 
-    Places are fractions of a film; a question like "when?" needs a clock.
+    Places are fractions of a film; a question like "when?" needs a clock. It reads to
+    `_LONGEST_SECONDS`, the longest films of training, and then stands still.
     """
 
     def __init__(self, width: int) -> None:
@@ -126,7 +127,7 @@ class Clock(nn.Module):
         seconds = lengths_seconds[:, None] * shares
         turns = seconds[..., None] * (2 * torch.pi / lengths_seconds.new_tensor(_WAVES_SECONDS))
         lengths = lengths_seconds[:, None].expand_as(seconds)
-        told = torch.stack([seconds, lengths], dim=-1)
+        told = torch.stack([seconds, lengths], dim=-1).clamp(max=_LONGEST_SECONDS)
         waves = [turns.sin(), turns.cos(), told / _LONG_SECONDS, told.log1p() / 4]
         placed: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
         return placed
@@ -215,6 +216,7 @@ class NanoParts(nn.Module):
         self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
 
     takes_aligned = True
+    takes_magnitudes = True
     whole_picture_tile = 0
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
@@ -266,10 +268,10 @@ class NanoParts(nn.Module):
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
         """Pass all tokens in one run, those of a film with the time on a clock that starts with it.
 
-        Pictures of a set stand at places of their own, and have no clock.
+        Pictures, also those of a folder of frames, have no clock.
         """
-        if source is not None and source.kind in ("video", "frames"):
-            length = max(source.stop_seconds - source.start_seconds, 0.0)
+        length = 0.0 if source is None else source.stop_seconds - source.start_seconds
+        if source is not None and source.kind == "video" and length > 0:
             tokens = self.at_times(tokens, size, torch.tensor([length], device=tokens.device))
         return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
 

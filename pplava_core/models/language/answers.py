@@ -28,8 +28,9 @@ class Prompt:
     """A question made ready for the language model, and what its answer will rest on."""
 
     question: str
-    guide: str
     "As it was asked."
+    guide: str
+    "The text that pooled the grid; empty where none did."
     embeddings: Tensor
     "``(1, L, D)``: words and visual tokens."
     evidence: tuple[Moment, ...]
