@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pplava_core.shapes import questions
+from pplava_core.shapes import questions, truths
 from pplava_core.shapes.questions import TYPES, ask, caption, dialogue
 from pplava_core.shapes.render import render
 from pplava_core.shapes.scene import (
@@ -377,7 +377,7 @@ def test_a_normal_description_tells_where_to_or_where():
         parts = re.split(", | and ", caption(scene, "normal").split(": ")[1].rstrip("."))
         for thing, part in zip(in_reading_order(scene), parts, strict=True):
             if thing.motion == "still":
-                place = questions.cell_name(*thing.start)
+                place = truths.cell_name(*thing.start)
                 assert place is None or part.endswith(f"at the {place}")
             else:
                 assert part.endswith(f"moving {thing.motion}")
@@ -385,6 +385,6 @@ def test_a_normal_description_tells_where_to_or_where():
 
 @given(x=st.floats(0, 1), y=st.floats(0, 1))
 def test_a_place_near_a_border_of_two_cells_has_no_name(x, y):
-    name = questions.cell_name(x, y)
+    name = truths.cell_name(x, y)
     nearest = min(abs(value - border) for value in (x, y) for border in (1 / 3, 2 / 3))
     assert (name is None) == (nearest < 0.035)

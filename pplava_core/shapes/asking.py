@@ -122,6 +122,14 @@ class Asker:
         return [self.make(name, text, NOTHING, ())]
 
 
+def pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Question:
+    """Choose an answer evenly among those that there are, then a question that has it."""
+    answers = sorted({candidate.answer for candidate in candidates})
+    answer = answers[int(rng.integers(len(answers)))]
+    matching = [candidate for candidate in candidates if candidate.answer == answer]
+    return matching[int(rng.integers(len(matching)))]
+
+
 def is_clear(scene: Scene, thing: Thing) -> bool:
     """Whether a thing is large enough for its shape to be told."""
     return thing.radius * min(1.0, scene.aspect, 1.0 / scene.aspect) >= _CLEAR_RADIUS

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pplava_core.evals.benchmarks.shapes_pointing import Pointing, Timing
 from pplava_core.shapes.asking import NOTHING
 from pplava_core.shapes.dataset import Item
-from pplava_core.shapes.questions import STEP_SECONDS
 from pplava_core.shapes.scene import Scene, Thing
+from pplava_core.shapes.truths import STEP_SECONDS
 
 TIME_TYPES = ("when", "duration")
 "Types whose answers are seconds, right when they are off by no more than one step."
