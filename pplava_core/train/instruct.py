@@ -36,6 +36,9 @@ VALIDATION_COUNTS = {"films": 160, "long": 32}
 _VALIDATION_CLIPS = 8
 _EMBEDDING_SPREAD = 0.4
 _SCALE_BATCHES = 40
+_GROUNDING_SHARE = 0.05
+"""AdamW does not care how large the text tower's gradients are, but the clipping of all together
+does: unscaled they would make the language model's as good as vanish in some batches."""
 _LONG_TEXT_CHARACTERS = 160
 "Texts longer than this are embedded apart, so that short ones are not padded to their length."
 
@@ -186,7 +189,7 @@ class InstructStage:
         targets = batch.targets.to(cosines.device)
         grounding = functional.cross_entropy(scale * cosines, targets)
         numbers["grounding"] = grounding.item()
-        return answers + grounding, numbers
+        return answers + _GROUNDING_SHARE * grounding, numbers
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -22,9 +22,9 @@ from pplava_core.shapes.wordings import long_prompt, with_lead_in
 from pplava_core.train.recipe import Data
 
 _TYPE_WEIGHTS = {
-    "count": 2.0, "count_colour": 1.6, "count_kind": 1.6, "motion": 1.5, "order": 1.5,
-    "position": 1.3, "choice": 2.0, "caption": 2.5, "when": 1.5, "duration": 1.2, "event": 0.8,
-    "relation": 1.5, "faster": 1.3, "read": 1.3, "kind": 1.3,
+    "count": 2.0, "count_colour": 1.6, "count_kind": 1.6, "motion": 2.0, "order": 2.0,
+    "position": 1.5, "choice": 1.5, "caption": 1.5, "when": 2.0, "duration": 1.2, "event": 1.2,
+    "relation": 2.0, "faster": 1.5, "larger": 1.5, "before": 1.5, "read": 1.3, "kind": 1.3,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (

@@ -24,6 +24,7 @@ USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
 FRAMES_PER_BATCH = 16
 _REMEMBERED_QUESTIONS = 4
 _POSITION_SPREAD, _CONTENT_SPREAD, _CLOCK_SPREAD = 0.4, 0.5, 0.1
+_FADING, _TERM_SPREAD, _SMALLEST_MAGNITUDE = 2.0, 0.5, 1e-3
 _WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 _LONG_SECONDS, _LONGEST_SECONDS = 8.0, 40.0
 
@@ -134,22 +135,26 @@ class Clock(nn.Module):
 
 
 class Magnitude(nn.Module):
-    """What a token makes of how relevant its window is: a factor on it, and a sum to it."""
+    """What a token makes of how relevant its window is: a factor on it, and a sum to it.
+
+    At first a window of average relevance stays as it is, and one that the text does not care
+    about fades; both are learned.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.factor = nn.Linear(3, width)
-        self.term = nn.Linear(3, width)
-        for linear in (self.factor, self.term):
-            nn.init.normal_(linear.weight, std=0.1)
-            nn.init.zeros_(linear.bias)
+        self.factor = nn.Linear(1, width)
+        self.term = nn.Linear(2, width)
+        nn.init.constant_(self.factor.weight, _FADING)
+        nn.init.zeros_(self.factor.bias)
+        nn.init.normal_(self.term.weight, std=_TERM_SPREAD)
+        nn.init.zeros_(self.term.bias)
 
     def forward(self, tokens: Tensor, magnitudes: Tensor) -> Tensor:
         """Return ``(..., D)`` for tokens ``(..., D)`` and magnitudes ``(...)``, 1 on average."""
-        known = magnitudes.clamp(min=0)
-        told = [known.log1p(), known / (1 + known), (known + 1e-3).log() / 7]
-        features = torch.stack(told, dim=-1).to(tokens.dtype)
-        changed: Tensor = tokens * 2 * self.factor(features).sigmoid() + self.term(features)
+        decades = (magnitudes.clamp(min=0) + _SMALLEST_MAGNITUDE).log10().unsqueeze(-1)
+        told = torch.cat([decades, decades.clamp(min=0)], dim=-1).to(tokens.dtype)
+        changed: Tensor = tokens * 2 * self.factor(told[..., :1]).sigmoid() + self.term(told)
         return changed
 
 
@@ -259,10 +264,9 @@ class NanoParts(nn.Module):
         """
         tokens = self.projector(self.scale(pooled))
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
-        tokens = self.norm(tokens)
         if self.magnitude is not None and magnitudes is not None:
             tokens = self.magnitude(tokens, magnitudes)
-        placed: Tensor = tokens + self.places(grid_size, window)
+        placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
         return placed.flatten(1, 3)
 
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
