@@ -26,9 +26,9 @@ from pplava_core.evals.benchmarks.shapes_benchmark import Shapes
 from pplava_core.evals.runs.running import Work, answer_items
 from pplava_core.models import checkpoint
 from pplava_core.models.catalog import find_model
+from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import draw_scene
 
 GOAL = 2.5
 SECONDS, FPS, HEIGHT, WIDTH = 20, 25, 360, 640

@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.questions import TYPES, ask
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import Scene, draw_scene, scene_seed
+from pplava_core.shapes.scene import Scene, scene_seed
 
 FRAMES = 16
 MOMENTS = [(index + 0.5) / FRAMES for index in range(FRAMES)]

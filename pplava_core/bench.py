@@ -120,9 +120,9 @@ def write_clip(path: Path) -> None:
     Raises:
         OSError: the disk does not take it.
     """
+    from pplava_core.shapes.drawing import draw_scene
     from pplava_core.shapes.film import encode_mp4
     from pplava_core.shapes.render import render
-    from pplava_core.shapes.scene import draw_scene
 
     frame_count = 64
     moments = [index / (frame_count - 1) for index in range(frame_count)]

@@ -20,9 +20,9 @@ from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import dataset
+from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.shapes.questions import TYPES, ask
-from pplava_core.shapes.scene import draw_scene
 
 PICTURE_SIZE, GRID_SIZE, WIDTH = 48, 6, 16
 

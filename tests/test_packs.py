@@ -10,7 +10,7 @@ import torch
 from small_models import small_model, write_recipe
 
 from pplava_core.shapes import questions as world
-from pplava_core.shapes.scene import draw_redundant_scene, draw_scene, key_things
+from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene, key_things
 from pplava_core.train import instruct, packs, read_recipe
 from pplava_core.train.instruct import InstructStage
 from pplava_core.train.recipe import Data

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pplava_core.shapes import questions, truths
+from pplava_core.shapes.drawing import all_apart, draw_redundant_scene, draw_scene, key_things
 from pplava_core.shapes.questions import TYPES, ask, caption, dialogue
 from pplava_core.shapes.render import render
 from pplava_core.shapes.scene import (
@@ -35,11 +36,7 @@ from pplava_core.shapes.scene import (
     SMALLEST_RADIUS,
     SPLITS,
     Scene,
-    all_apart,
-    draw_redundant_scene,
-    draw_scene,
     is_held_out,
-    key_things,
     scene_seed,
 )
 

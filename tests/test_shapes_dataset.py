@@ -28,9 +28,10 @@ from pplava_core import media
 from pplava_core.errors import InputError, UsageError
 from pplava_core.media.sample import choose_positions
 from pplava_core.shapes import dataset
+from pplava_core.shapes.drawing import all_apart, draw_scene, key_things
 from pplava_core.shapes.questions import TYPES
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import all_apart, draw_scene, is_held_out, key_things, scene_seed
+from pplava_core.shapes.scene import is_held_out, scene_seed
 from pplava_core.types import Sampling
 
 

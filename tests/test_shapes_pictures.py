@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pplava_core import media
+from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import encode_mp4, film_for_training, through_codec
 from pplava_core.shapes.render import patch_coverage, render
 from pplava_core.shapes.scene import (
@@ -24,7 +25,6 @@ from pplava_core.shapes.scene import (
     MARKED_RADIUS,
     Scene,
     Thing,
-    draw_scene,
 )
 from pplava_core.types import Sampling
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from pplava_core.errors import InputError, RecipeError
 from pplava_core.models.checkpoint import load_model
+from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.questions import TYPES, ask
-from pplava_core.shapes.scene import COLOURS, KINDS, draw_scene
+from pplava_core.shapes.scene import COLOURS, KINDS
 from pplava_core.train import vocabulary
 from pplava_core.train.align import (
     AlignStage,

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from pplava_core.errors import InputError, UsageError
+from pplava_core.shapes.drawing import all_apart, draw_redundant_scene, draw_scene, key_things
 from pplava_core.shapes.film import encode_mp4
 from pplava_core.shapes.questions import (
     BRIEF_TYPES,
@@ -39,14 +40,7 @@ from pplava_core.shapes.questions import (
     dialogue,
 )
 from pplava_core.shapes.render import render
-from pplava_core.shapes.scene import (
-    Scene,
-    all_apart,
-    draw_redundant_scene,
-    draw_scene,
-    key_things,
-    scene_seed,
-)
+from pplava_core.shapes.scene import Scene, scene_seed
 from pplava_core.shapes.wordings import long_prompt
 
 QUESTIONS_NAME = "questions.jsonl"

@@ -21,15 +21,9 @@ import torch
 
 from pplava_core.atomic import replacing
 from pplava_core.models.videolm import VideoLM
+from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
 from pplava_core.shapes.film import film_for_training
-from pplava_core.shapes.scene import (
-    MAX_THINGS,
-    WORLD,
-    Scene,
-    draw_redundant_scene,
-    draw_scene,
-    scene_seed,
-)
+from pplava_core.shapes.scene import MAX_THINGS, WORLD, Scene, scene_seed
 from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Recipe
 

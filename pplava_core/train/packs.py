@@ -16,8 +16,9 @@ import numpy as np
 
 from pplava_core.models.backbones.nano import NanoParts
 from pplava_core.shapes import questions as world
+from pplava_core.shapes.drawing import key_things
 from pplava_core.shapes.questions import Question
-from pplava_core.shapes.scene import Scene, key_things
+from pplava_core.shapes.scene import Scene
 from pplava_core.shapes.wordings import long_prompt, with_lead_in
 from pplava_core.train.recipe import Data
 
