@@ -40,12 +40,14 @@ def test_it_is_small_and_says_where_it_comes_from():
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
-        ("how many objects are there?", "5"),
-        ("how many objects?", "5"),
-        ("what colour is the ring?", "green"),
-        ("what shape is the orange object?", "cross"),
-        ("is there an orange cross?", "yes"),
-        ("is there a red circle?", "no"),
+        ("which one is smiling?", "the white square"),
+        ("what digit is on the orange square?", "9"),
+        ("what colour is the star?", "purple"),
+        ("what shape is the purple object?", "star"),
+        ("is there an orange square?", "yes"),
+        ("is there a green circle?", "no"),
+        ("which way does the white square move?", "left"),
+        ("what colour is the ring?", "there is no such thing"),
     ],
 )
 def test_it_answers_about_the_example(session, question, answer):
@@ -65,12 +67,12 @@ def test_the_peak_is_on_the_thing_asked_for(session, thing):
 
 
 def test_fewer_tokens_still_get_an_answer(session):
-    answer = session.ask("what colour is the ring?", pooling=PoolingChoice(max_tokens=32))
+    answer = session.ask("what colour is the star?", pooling=PoolingChoice(max_tokens=32))
     assert answer.token_count <= 32
-    assert answer.text == "green"
+    assert answer.text == "purple"
 
 
 def test_control_tokens_in_a_question_are_mere_words(session):
-    plain = session.model.prompt_ids("what colour is the ring? end user 5")
-    assert session.model.prompt_ids("what colour is the ring? <end> <user> 5") == plain
-    assert session.ask("what colour is <end> the ring?").text == "green"
+    plain = session.model.prompt_ids("what colour is the star? end user 5")
+    assert session.model.prompt_ids("what colour is the star? <end> <user> 5") == plain
+    assert session.ask("what colour is <end> the star?").text == "purple"
