@@ -211,15 +211,21 @@ def show(folder: Path) -> None:
     table = [_line(key, found) for key, found in groups.items()]
     with replacing(folder / "table.json") as temporary:
         temporary.write_text(json.dumps(table, indent=1) + "\n")
-    print("| kernel | variant | tokens | seeds | plain | spread | redundant | spread | seconds |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| kernel | variant | tokens | seeds | plain | redundant | seconds |")
+    print("|---|---|---|---|---|---|---|")
     for line in sorted(table, key=lambda one: (one["kernel"], -one["plain"]["mean"])):
-        plain, long = line["plain"], line["redundant"]
         print(
             f"| {line['kernel']} | {line['variant']} | {line['tokens']} | {line['seeds']} "
-            f"| {plain['mean']:.1%} | {plain['spread']:.1%} | {long['mean']:.1%} "
-            f"| {long['spread']:.1%} | {line['seconds']:.0f} |"
+            f"| {_shown(line['plain'])} | {_shown(line['redundant'])} | {line['seconds']:.0f} |"
         )
+
+
+def _shown(measured: dict[str, Any]) -> str:
+    """Return a mean and, over several seeds, their standard deviation."""
+    if math.isnan(measured["mean"]):
+        return "–"
+    spread = f" ± {measured['spread']:.1%}" if len(measured["each"]) > 1 else ""
+    return f"{measured['mean']:.1%}{spread}"
 
 
 def _line(key: tuple[Any, ...], found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -50,10 +50,12 @@ class Golden:
         expected = self.tensors[name] if expected is None else expected
         stated = self.facts.get("ref_f32_vs_f64_maxabs", {}).get(run or name)
         comfortable = COMFORTABLE_PLUS if name.startswith("plus.") else COMFORTABLE
+        # Two units in the last place: processors round large values each its own way.
+        rounding = expected.abs().max().item() * 2**-22
         self._add(
             name,
             (actual - expected).abs().max().item() if actual.shape == expected.shape else torch.inf,
-            comfortable if stated is None else 10 * stated + 1e-6,
+            comfortable if stated is None else 10 * stated + 1e-6 + rounding,
         )
 
     def same(self, actual: Any, name: str, *, expected: Any = None) -> None:

@@ -25,7 +25,10 @@ def facts(name: str) -> dict[str, Any]:
 
 
 def assert_golden(actual: Tensor, name: str, key: str, *, run: str | None = None) -> None:
-    """Hold a tensor against golden one `key`, within ten times the reference's own error."""
+    """Hold a tensor against golden one `key`, within ten times the reference's own error.
+
+    Or two units in the last place of a float32: processors round large values each its own way.
+    """
     error = facts(name)["ref_f32_vs_f64_maxabs"].get(run or key, 0.0)
     expected = tensors(name)[key]
-    torch.testing.assert_close(actual, expected, rtol=0, atol=10 * error + 1e-6)
+    torch.testing.assert_close(actual, expected, rtol=2**-22, atol=10 * error + 1e-6)

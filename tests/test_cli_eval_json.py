@@ -32,9 +32,11 @@ def test_eval_compare(run_pplava, data, tmp_path):
     for frames in (2, 4):
         arguments = ("-o", tmp_path / str(frames), *QUICK, "--frames", frames, "--limit", 4)
         assert run_pplava("eval", "mvbench", "--data", data, *arguments).code == 0
-    path = tmp_path / "4" / "questions.jsonl"
+    before, path = (tmp_path / name / "questions.jsonl" for name in ("2", "4"))
+    first = json.loads(before.read_text().splitlines()[0])
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    records[0]["points"] = 1.0 - records[0]["points"]
+    assert records[0]["id"] == first["id"]
+    records[0]["points"] = 1.0 - first["points"]  # one answer at least is another's opposite
     path.write_text("\n".join(map(json.dumps, records)))
     check(record_of(run_pplava("eval", "compare", tmp_path / "2", tmp_path / "4", "--json")))
 

@@ -44,7 +44,7 @@ def test_from_data_to_report(evaluate, name, tmp_path):
     text = run.stdout
     for wanted in ("model: nano", "protocol: official", "counts: total", "prompt: ", "frames: 2"):
         assert wanted in text
-    assert "pooling: literal" in text
+    assert "pooling: window" in text
     assert "generation: greedy, at most 3 tokens" in text
     assert str(tmp_path / "run") in run.stderr
 
