@@ -24,7 +24,7 @@ from pplava_core.models.language.tokenizer import NanoWords
 from pplava_core.models.language.words import pad_rows
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
-from pplava_core.shapes.scene import COLOURS, KINDS
+from pplava_core.shapes.scene import COLOURS, KINDS, Scene
 from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.packs import Pack, draw_pack, question_packs
@@ -125,13 +125,14 @@ class InstructStage:
             for _ in range(data.packs_per_clip)
         ]
         window = self._window(number, rng, kind)
-        return self._batch(self.store, kind, chosen.tolist(), packs, window)
+        return self._batch(self.store, kind, chosen.tolist(), scenes, packs, window)
 
     def _batch(
         self,
         store: FeatureStore,
         kind: str,
         numbers: Sequence[int],
+        scenes: Sequence[Scene],
         packs: Sequence[Pack],
         window: Window,
     ) -> InstructBatch:
@@ -140,7 +141,7 @@ class InstructStage:
         coverage = [store.coverage[kind][n].astype(np.float32) / 255 for n in numbers]
         even = np.full(features.shape[1:4], 1 / np.prod(features.shape[1:4]), np.float32)
         maps = [target_map(coverage[pack.clip], pack.targets) for pack in packs]
-        lengths = [store.scene(kind, n).duration_seconds for n in numbers]
+        lengths = [scene.duration_seconds for scene in scenes]
         return InstructBatch(
             features=torch.from_numpy(features),
             targets=torch.from_numpy(np.stack([even if m is None else m for m in maps])).flatten(1),
@@ -229,13 +230,14 @@ class InstructStage:
         rng = np.random.default_rng([first, 1])
         store = self.validation
         numbers = range(first, first + _VALIDATION_CLIPS)
+        scenes = [store.scene(kind, number) for number in numbers]
         types = world.TYPES if kind == "films" else world.BRIEF_TYPES
         packs = [
             pack
-            for clip, number in enumerate(numbers)
-            for pack in question_packs(clip, world.ask(store.scene(kind, number), rng, types))
+            for clip, scene in enumerate(scenes)
+            for pack in question_packs(clip, world.ask(scene, rng, types))
         ]
-        return self._batch(store, kind, numbers, packs, self._full_window(kind))
+        return self._batch(store, kind, numbers, scenes, packs, self._full_window(kind))
 
     def _answer_logits(
         self, batch: InstructBatch, relevance: Tensor
