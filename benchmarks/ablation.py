@@ -4,7 +4,8 @@
     python benchmarks/ablation.py runs/ablation --aligned runs/nano-align/model
 
 Every run is a small language model that learns from the same films, seen by the same frozen
-tower, for as many steps and through as many tokens; only the pooling differs. Pooled features
+tower, for as many steps and through as many tokens; only the pooling differs. `--aligned` may
+also be a whole model, of which the tower and the aligner are taken. Pooled features
 are standardised per channel over the training set for every variant. A run that is done is
 kept, one that was killed goes on: start the command again, also several at a time. The table
 of all that is done is printed, and written into the folder as `table.json`.
@@ -80,15 +81,15 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where runs and tables go")
-    parser.add_argument("--aligned", type=Path, required=True, help="model of the align stage")
+    parser.add_argument("--aligned", type=Path, required=True, help="whose tower and aligner")
     parser.add_argument("--unmasked", type=Path, help="model that `unmasked_aligner.py` made")
     parser.add_argument("--features", type=Path, help="grids to share with other runs")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="[the core]")
     parser.add_argument("--kernel", action="append", help="T,H,W; may be repeated [2,6,6 2,3,3]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--clips", type=int, default=6000)
-    parser.add_argument("--long-clips", type=int, default=600)
+    parser.add_argument("--clips", type=int, default=9000)
+    parser.add_argument("--long-clips", type=int, default=900)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only show what is done")
@@ -136,7 +137,7 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
         clips=chosen.clips,
         clips_per_step=6,
         packs_per_clip=2,
-        questions_per_clip=5,
+        questions_per_clip=8,
         still_share=0.05,
         long_clips=chosen.long_clips if pools else 0,
         long_share=0.2 if pools else 0.0,
@@ -172,6 +173,7 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
     """Train one model and return what it gets right."""
     window = {"kernel": (1, 1, 1) if run.variant == "none" else run.kernel}
     changes = {
+        "tells_magnitude": False,
         **VARIANTS[run.variant],
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},

@@ -38,12 +38,12 @@ def film_batches(stage):
 
 def logits_of(stage, batch, relevance):
     with torch.no_grad():
-        logits, labels, weights, rows = stage._answer_logits(batch, relevance)
-    return logits, labels, weights, rows
+        told = stage._told(batch, relevance)
+    return told.logits, told.labels, told.weights, told.pack_of
 
 
 def test_a_question_in_a_pack_is_answered_as_if_it_were_alone(stage):
-    stage.model.eval()
+    stage.video.eval()
     compared = 0
     for batch in film_batches(stage):
         relevance = (10 * stage._cosines(batch)).softmax(-1).detach()
@@ -65,7 +65,7 @@ def test_a_question_in_a_pack_is_answered_as_if_it_were_alone(stage):
 
 
 def test_a_turn_of_a_conversation_is_answered_as_chat_would_ask_it(stage):
-    stage.model.eval()
+    stage.video.eval()
     talks = (world.dialogue(draw_scene(n), np.random.default_rng(3), 3) for n in range(50))
     turns = next(turns for turns in talks if len(turns) == 3)
     pack = packs.Pack(clip=0, guide="x", targets=(), questions=tuple(turns), talk=True, untaught=2)
@@ -75,14 +75,14 @@ def test_a_turn_of_a_conversation_is_answered_as_chat_would_ask_it(stage):
     logits, labels, _, _ = logits_of(stage, batch, relevance)
     tokens = stage._visual_tokens(batch, relevance)
     history = [(turn.text, turn.answer) for turn in turns[:2]]
-    words = stage.model.words
+    words = stage.video.words
     prompt = words.prompt_ids(turns[2].text, history)
     answer = [*words.tokenizer.encode(turns[2].answer, add_special_tokens=False).ids, words.end_id]
     assert labels.tolist() == answer
     ids = torch.tensor([[*prompt, *answer[:-1]]])
     with torch.no_grad():
-        embeddings = stage.model.prompt_embeddings(tokens, ids)
-        alone = stage.model.llm(inputs_embeds=embeddings).logits[0, -len(answer) :]
+        embeddings = stage.video.prompt_embeddings(tokens, ids)
+        alone = stage.video.llm(inputs_embeds=embeddings).logits[0, -len(answer) :]
     torch.testing.assert_close(logits, alone, atol=1e-4, rtol=0)
 
 

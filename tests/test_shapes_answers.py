@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from pplava_core.shapes import questions
 from pplava_core.shapes.asking import is_clear
 from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
+from pplava_core.shapes.paraphrases import PARAPHRASES
+from pplava_core.shapes.prompts import long_prompt, with_lead_in
 from pplava_core.shapes.questions import NOTHING, TYPES, ask, dialogue
 from pplava_core.shapes.scene import COLOURS, KINDS, MOTIONS
-from pplava_core.shapes.wordings import PARAPHRASES, WORDINGS, long_prompt, with_lead_in
+from pplava_core.shapes.wordings import WORDINGS
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=60, deadline=None)

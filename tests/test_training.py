@@ -101,7 +101,8 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(aligned, instructed):
     changed = {name for name in names if not torch.equal(first[name], second[name])}
     measured = {"parts.scale.mean", "parts.scale.spread"}
     assert measured <= changed
-    assert all(name.startswith(InstructStage.trained) for name in changed - measured)
+    trained = tuple(name.removeprefix("video.") for name in InstructStage.trained)
+    assert all(name.startswith(trained) for name in changed - measured)
     for part in ("parts.projector.", "llm.", "aligner.text.", "parts.places.", "parts.clock."):
         assert any(name.startswith(part) for name in changed)
 
@@ -310,7 +311,7 @@ def test_coarse_windows_come_first(aligned, tmp_path):
 
 def single_tokens(stage, batch, pack):
     """Return what `VideoLM` itself makes of one pack's clip, and the same with the time on it."""
-    model = stage.model
+    model = stage.video
     features = batch.features[pack.clip : pack.clip + 1].float()
     relevance = model.relevance(features, [pack.guide])
     tokens = model.visual_tokens(features, relevance, window=batch.window).tokens
@@ -321,7 +322,7 @@ def single_tokens(stage, batch, pack):
 
 def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
     batch = instruct_stage.batch(2)
-    model = instruct_stage.model.eval()
+    model = instruct_stage.video.eval()
     with torch.no_grad():
         _, numbers = instruct_stage.loss(batch)
         # The slow way: each question alone, without padding, token by token.
@@ -348,7 +349,7 @@ def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
 
 
 def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct_stage):
-    model = instruct_stage.model.eval()
+    model = instruct_stage.video.eval()
     batch = instruct_stage.validation_batch("films", 0)
     for pack in batch.packs[:4]:
         with torch.inference_mode():
@@ -369,7 +370,7 @@ def test_what_is_written_greedily_is_what_the_score_takes_for_likeliest(instruct
 
 def likeliest_after(stage, batch, pack, answer_ids):
     """Return what the scoring pass finds likeliest at each token of an answer given as ids."""
-    tokenizer = stage.model.words.tokenizer
+    tokenizer = stage.video.words.tokenizer
 
     class Encoder:
         def encode(self, text, add_special_tokens):
@@ -380,15 +381,15 @@ def likeliest_after(stage, batch, pack, answer_ids):
         def __getattr__(self, name):
             return getattr(tokenizer, name)
 
-    stage.model.words.tokenizer = Encoder()
+    stage.video.words.tokenizer = Encoder()
     batch = dataclasses.replace(batch, packs=(pack,))
     try:
         with torch.inference_mode():
-            scale = stage.model.aligner.logit_scale.exp()
+            scale = stage.video.aligner.logit_scale.exp()
             relevance = (scale * stage._cosines(batch)).softmax(-1)
-            logits, _, _, _ = stage._answer_logits(batch, relevance)
+            logits = stage._told(batch, relevance).logits
     finally:
-        stage.model.words.tokenizer = tokenizer
+        stage.video.words.tokenizer = tokenizer
     return logits.argmax(-1).tolist()
 
 
@@ -406,7 +407,7 @@ def test_kept_features_are_those_of_the_tower_and_masks_those_of_the_renderer(in
         frames, covered = store.render(kind, 1)
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            features = instruct_stage.model.parts.tower(pictures)
+            features = instruct_stage.video.parts.tower(pictures)
         kept = torch.from_numpy(store.features[name][1].copy()).float()
         assert torch.allclose(kept, features, atol=2e-2, rtol=2e-3)
         masks = store.coverage[name][1]

@@ -17,6 +17,15 @@ _CLEAR_RADIUS = 0.04
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mention:
+    """A few words of a question, and what they speak of."""
+
+    words: str
+    things: tuple[int, ...]
+    "Numbers of the things; none where there is no such thing."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One question about one scene."""
 
@@ -28,6 +37,11 @@ class Question:
     "Numbers of the things that the question is about; empty when nothing in the scene is."
     named: bool
     "Whether it names things to be found, as against asking about all of them."
+    mentions: tuple[Mention, ...] = ()
+    """What its words speak of, in the order of the wording's gaps; of a description, what the
+    answer speaks of."""
+    options: tuple[str, ...] = ()
+    "What can be chosen from, as it stands in the text; the first is A."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +62,25 @@ class Asker:
         return options[int(self.rng.integers(len(options)))]
 
     def make(
-        self, name: str, text: str, answer: str, targets: Iterable[int], *, named: bool = True
+        self,
+        name: str,
+        text: str,
+        answer: str,
+        targets: Iterable[int],
+        *,
+        named: bool = True,
+        mentions: Sequence[tuple[str, Iterable[int]]] = (),
     ) -> Question:
         """Return a question."""
-        return Question(type=name, text=text, answer=answer, targets=tuple(targets), named=named)
+        spoken = (Mention(words=words, things=tuple(things)) for words, things in mentions)
+        return Question(
+            type=name,
+            text=text,
+            answer=answer,
+            targets=tuple(targets),
+            named=named,
+            mentions=tuple(spoken),
+        )
 
     def references(self, number: int) -> list[str]:
         """Return the ways to point at one thing and no other."""
@@ -100,8 +129,10 @@ class Asker:
             ways = self.references(number) if answer else []
             ways = [way for way in ways if answer not in way.split()]
             if answer and ways:
-                text = self.word(wording or name, self.choose(ways))
-                questions.append(self.make(name, text, answer, (number,)))
+                way = self.choose(ways)
+                text = self.word(wording or name, way)
+                spoken = [(way, (number,))]
+                questions.append(self.make(name, text, answer, (number,), mentions=spoken))
         return questions
 
     def pointing_at_nothing(self, name: str, wording: str | None = None) -> list[Question]:
@@ -118,8 +149,8 @@ class Asker:
             missing = self.absent_phrases()
         if not missing:
             return []
-        text = self.word(wording or name, f"the {self.choose(missing)}")
-        return [self.make(name, text, NOTHING, ())]
+        way = f"the {self.choose(missing)}"
+        return [self.make(name, self.word(wording or name, way), NOTHING, (), mentions=[(way, ())])]
 
 
 def pick_evenly(candidates: Sequence[Question], rng: np.random.Generator) -> Question:

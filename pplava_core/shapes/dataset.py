@@ -30,6 +30,7 @@ import numpy as np
 from pplava_core.errors import InputError, UsageError
 from pplava_core.shapes.drawing import all_apart, draw_redundant_scene, draw_scene, key_things
 from pplava_core.shapes.film import encode_mp4
+from pplava_core.shapes.prompts import long_prompt
 from pplava_core.shapes.questions import (
     BRIEF_TYPES,
     NOTHING,
@@ -41,7 +42,6 @@ from pplava_core.shapes.questions import (
 )
 from pplava_core.shapes.render import render
 from pplava_core.shapes.scene import Scene, scene_seed
-from pplava_core.shapes.wordings import long_prompt
 
 QUESTIONS_NAME = "questions.jsonl"
 _USUAL = {"shorter": (120, 160, 240, 360), "fps": (8.0, 12.0, 15.0, 24.0, 25.0, 30.0)}
@@ -54,6 +54,8 @@ _SCENES_PER_QUESTION = 0.25
 SETS = ("plain", "redundant", "long-prompt", "unseen", "chat")
 _MANY_ANSWERS = ("caption", "order", "larger", "faster", "face")
 "Types whose answers are too many to take in turn."
+_WRITTEN = ("type", "text", "answer", "targets", "named")
+"What the file says of a question."
 TURNS = 5
 "Questions of a conversation in the set `chat`."
 TYPES_OF_SET: dict[str, tuple[str, ...]] = {
@@ -108,7 +110,7 @@ class Item:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of the line."""
         film = dataclasses.asdict(self.film)
-        asked = dataclasses.asdict(self.question)
+        asked = {name: getattr(self.question, name) for name in _WRITTEN}
         place = {"wording": self.wording, "turn": self.turn}
         return {"video": self.film.file_name, **asked, **place, "film": film}
 
@@ -116,7 +118,7 @@ class Item:
     def from_dict(cls, values: dict[str, Any]) -> Item:
         """Make the item that `to_dict` wrote down."""
         film = {**values["film"], "scene": Scene.from_dict(values["film"]["scene"])}
-        question = {field.name: values[field.name] for field in dataclasses.fields(Question)}
+        question = {name: values[name] for name in _WRITTEN}
         question["targets"] = tuple(question["targets"])
         return cls(
             film=Film(**film),

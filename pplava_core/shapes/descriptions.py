@@ -57,8 +57,13 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _name(thing: Thing) -> str:
-    article = "an" if thing.colour[0] in "aeiou" else "a"
-    return f"{article} {thing.phrase}"
+    return _with_article(thing.phrase)
+
+
+def _with_article(words: str) -> str:
+    """Put "a" or "an" before a word or, as it is read aloud, a letter."""
+    sounds_open = words[0] in ("aefhlx" if len(words) == 1 else "aeiou") or words == "8"
+    return f"{'an' if sounds_open else 'a'} {words}"
 
 
 def _name_and_motion(thing: Thing) -> str:
@@ -71,7 +76,7 @@ def _sentence(thing: Thing) -> str:
     action = "stays" if thing.motion == "still" else f"moves {thing.motion} from"
     words = f"{_name(thing)} {action} at the {cell_words(*thing.start)}".replace("from at", "from")
     if thing.mark:
-        words += f" with a {thing.mark.lower()} on it"
+        words += f" with {_with_article(thing.mark.lower())} on it"
     if thing.appears > 0.0:
         words += " after appearing late"
     if thing.vanishes < 1.0:

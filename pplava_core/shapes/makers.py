@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 from pplava_core.shapes.asking import NOTHING, Asker, Question, is_clear, pick_evenly
-from pplava_core.shapes.descriptions import DETAILS, caption, cell_words
+from pplava_core.shapes.descriptions import DETAILS, caption, cell_words, reading_order
+from pplava_core.shapes.prompts import CHOICE_FORMS
 from pplava_core.shapes.scene import (
     COLOURS,
     DIGITS,
@@ -18,7 +20,6 @@ from pplava_core.shapes.scene import (
     Thing,
 )
 from pplava_core.shapes.truths import ANSWERS, STAYS, is_faster, side_of
-from pplava_core.shapes.wordings import CHOICE_FORMS
 
 _NOTHING_SHARE, _DULL_SHARE = 0.2, 0.35
 """How often a question may be about nothing, and how often one is asked that nothing but the
@@ -51,8 +52,9 @@ def _count_by(asker: Asker, name: str, attribute: str, values: Iterable[str]) ->
     questions = []
     for value in values:
         owners = [n for n, t in enumerate(asker.scene.things) if getattr(t, attribute) == value]
-        text = asker.word(name, _plural_stem(value))
-        questions.append(asker.make(name, text, str(len(owners)), owners))
+        stem = _plural_stem(value)
+        text, spoken = asker.word(name, stem), [(stem, owners)]
+        questions.append(asker.make(name, text, str(len(owners)), owners, mentions=spoken))
     return questions
 
 
@@ -112,12 +114,13 @@ def _presence(asker: Asker) -> list[Question]:
     for number, thing in enumerate(things):
         owners = [n for n, other in enumerate(things) if other.phrase == thing.phrase]
         if number == owners[0]:
-            text = asker.word("presence", thing.phrase)
-            questions.append(asker.make("presence", text, "yes", owners))
+            text, spoken = asker.word("presence", thing.phrase), [(thing.phrase, owners)]
+            questions.append(asker.make("presence", text, "yes", owners, mentions=spoken))
         absent = asker.absent_phrases()
         if absent:
-            text = asker.word("presence", asker.choose(absent))
-            questions.append(asker.make("presence", text, "no", ()))
+            phrase = asker.choose(absent)
+            text = asker.word("presence", phrase)
+            questions.append(asker.make("presence", text, "no", (), mentions=[(phrase, ())]))
     return questions
 
 
@@ -160,17 +163,17 @@ def _relation(asker: Asker) -> list[Question]:
             continue
         (x0, y0), (x1, y1) = things[one].start, things[other].start
         across, down = x0 - x1, y0 - y1
-        targets = (one, other)
+        targets, spoken = (one, other), [(way, (one,)), (other_way, (other,))]
         for offset, less, more in ((across, "left", "right"), (down, "above", "below")):
             if abs(offset) >= 0.15:
                 asked = asker.choose((less, more))
                 answer = "yes" if (offset < 0) == (asked == less) else "no"
                 text = asker.word(asked, way, other_way)
-                questions.append(asker.make("relation", text, answer, targets))
+                questions.append(asker.make("relation", text, answer, targets, mentions=spoken))
         side = side_of(across, down)
         if side:
             text = asker.word("side", way, other_way)
-            questions.append(asker.make("relation", text, side, targets))
+            questions.append(asker.make("relation", text, side, targets, mentions=spoken))
     return questions
 
 
@@ -185,7 +188,8 @@ def _comparison(asker: Asker, name: str, wins: Callable[[Thing, Thing], bool]) -
             names = [way, other_way]
             swapped = asker.rng.random() < 0.5
             text = asker.word(name, *(names[::-1] if swapped else names))
-            questions.append(asker.make(name, text, way, (one, other)))
+            spoken = [(way, (one,)), (other_way, (other,))]
+            questions.append(asker.make(name, text, way, (one, other), mentions=spoken))
     return [questions[int(asker.rng.integers(len(questions)))]] if questions else []
 
 
@@ -211,7 +215,8 @@ def _before(asker: Asker) -> list[Question]:
         if abs(lead) * max(asker.scene.duration_seconds / 20.0, 1.0) >= 0.15:
             text = asker.word("before", way, other_way)
             answer = "yes" if lead > 0 else "no"
-            questions.append(asker.make("before", text, answer, (one, other)))
+            spoken = [(way, (one,)), (other_way, (other,))]
+            questions.append(asker.make("before", text, answer, (one, other), mentions=spoken))
     return questions
 
 
@@ -226,15 +231,17 @@ def _choice(asker: Asker) -> list[Question]:
     right = int(asker.rng.integers(4))
     options.insert(right, question.answer)
     form = asker.choose(("({}) {}", "{}. {}"))
-    listed = " ".join(form.format("ABCD"[i], option) for i, option in enumerate(options))
-    text = asker.choose(CHOICE_FORMS).format(question.text, listed)
-    return [asker.make("choice", text, "ABCD"[right], question.targets, named=question.named)]
+    listed = tuple(form.format("ABCD"[i], option) for i, option in enumerate(options))
+    text = asker.choose(CHOICE_FORMS).format(question.text, " ".join(listed))
+    return [replace(question, type="choice", text=text, answer="ABCD"[right], options=listed)]
 
 
 def _caption(asker: Asker) -> list[Question]:
     detail = asker.choose(DETAILS)
     text, scene = asker.word(f"caption_{detail}"), asker.scene
-    return [asker.make("caption", text, caption(scene, detail), _everything(scene), named=False)]
+    told, everything = caption(scene, detail), _everything(scene)
+    named = [(scene.things[number].phrase, (number,)) for number in reading_order(scene)]
+    return [asker.make("caption", text, told, everything, named=False, mentions=named)]
 
 
 CANDIDATES: dict[str, Callable[[Asker], list[Question]]] = {

@@ -142,4 +142,4 @@ def _about(asker: Asker, name: str, number: int, way: str, *, known: str) -> Que
     if answer is None or answer in known.split():
         return None
     text = asker.word(name, way)
-    return asker.make(kind, text, answer, (number,))
+    return asker.make(kind, text, answer, (number,), mentions=[(way, (number,))])

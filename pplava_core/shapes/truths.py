@@ -56,7 +56,9 @@ def _blinks_of(scene: Scene, thing: Thing) -> str | None:
 
 
 def _appearance_of(scene: Scene, thing: Thing) -> str | None:
-    return in_steps(thing.appears * scene.duration_seconds) if thing.appears > 0 else None
+    seconds = thing.appears * scene.duration_seconds
+    # What comes a moment after the beginning is there from the beginning, as far as one can tell.
+    return in_steps(seconds) if seconds > STEP_SECONDS / 2 else None
 
 
 def _vanishing_of(scene: Scene, thing: Thing) -> str | None:

@@ -1,23 +1,33 @@
-"""How questions are worded, and what people write around them. Knows no scene.
+"""How questions are worded. Knows no scene.
 
-Every type has wordings that training uses and paraphrases that only test sets use, so that
-what is measured is not the memory of a sentence.
+A question is asked outright or behind a phrase that asks for it; every type has many ways of
+both, and `paraphrases` that only test sets use, so that what is measured is not the memory of
+a sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-WORDINGS: dict[str, tuple[str, ...]] = {
+from pplava_core.shapes.paraphrases import PARAPHRASES
+
+_OUTRIGHT: dict[str, tuple[str, ...]] = {
     "count": (
         "how many objects are there?",
         "how many objects?",
         "how many shapes are there in total?",
         "how many things can you see?",
         "count the objects.",
+        "count the shapes in this clip.",
         "how many different objects appear in the video?",
+        "what is the total number of shapes?",
+        "how many things does the clip show?",
+        "how many shapes does the video contain?",
+        "how many objects do you count?",
+        "in total, how many things are shown?",
+        "give the number of things.",
     ),
     "count_colour": (
         "how many {0} objects are there?",
@@ -25,30 +35,69 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "how many objects are {0}?",
         "count the {0} things.",
         "how many {0} ones are there?",
+        "how many things are {0}?",
+        "what number of {0} shapes is there?",
+        "of all the objects, how many are {0}?",
+        "how many {0} things appear?",
+        "how many {0} objects does the clip show?",
+        "give the number of {0} shapes.",
     ),
     "count_kind": (
         "how many {0}s are there?",
         "how many {0}s can you see?",
         "count the {0}s.",
         "what is the number of {0}s?",
+        "how many of the objects are {0}s?",
+        "how many things are {0}s?",
+        "how many {0}s does the clip show?",
+        "in total, how many {0}s are shown?",
+        "give the number of {0}s.",
+        "how many shapes are {0}s?",
+        "how many {0}s do you count?",
+        "of all the shapes, how many are {0}s?",
     ),
     "colour": (
         "what colour is {0}?",
         "what color is {0}?",
         "which colour does {0} have?",
         "tell me the colour of {0}.",
+        "what is the colour of {0}?",
+        "{0} has what colour?",
+        "{0} is of which colour?",
+        "in what colour is {0} painted?",
+        "name the colour of {0}.",
+        "what colour does {0} show?",
+        "what colour do you see on {0}?",
+        "which color can be seen on {0}?",
     ),
     "kind": (
         "what shape is {0}?",
         "what kind of shape is {0}?",
         "which shape does {0} have?",
         "what is {0}?",
+        "what is the shape of {0}?",
+        "{0} is what kind of thing?",
+        "{0} has which shape?",
+        "name the shape of {0}.",
+        "what sort of object is {0}?",
+        "which kind of shape do you see in {0}?",
+        "what form does {0} have?",
+        "say which shape {0} is.",
     ),
     "position": (
         "where is {0}?",
         "in which part of the picture is {0}?",
         "where can {0} be found?",
         "where do you see {0}?",
+        "what is the position of {0}?",
+        "in what part of the frame is {0}?",
+        "{0} is where?",
+        "where in the picture is {0} placed?",
+        "which part of the picture shows {0}?",
+        "where does {0} lie?",
+        "at what place is {0}?",
+        "name the place of {0}.",
+        "in which corner or part does {0} stay?",
     ),
     "presence": (
         "is there a {0}?",
@@ -56,174 +105,336 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "can you see a {0}?",
         "does a {0} appear?",
         "do you see any {0}?",
+        "is a {0} shown?",
+        "does the clip show a {0}?",
+        "do you find a {0} anywhere?",
+        "is one of the objects a {0}?",
+        "does this clip contain a {0}?",
+        "has the picture a {0} in it?",
+        "is any of the things a {0}?",
+        "can a {0} be seen?",
     ),
     "motion": (
         "which way does {0} move?",
         "in which direction does {0} go?",
         "where is {0} moving?",
         "how does {0} move?",
+        "what direction does {0} move in?",
+        "{0} moves in which direction?",
+        "where does {0} go?",
+        "towards which side does {0} move?",
+        "name the direction of {0}.",
+        "in what direction is {0} moving?",
+        "what is the motion of {0}?",
+        "where to does {0} travel?",
+        "which direction does {0} take?",
     ),
     "order": (
         "which appears first, {0} or {1}?",
         "what comes first, {0} or {1}?",
         "which is seen first, {0} or {1}?",
+        "which one appears earlier, {0} or {1}?",
+        "which of the two is there first, {0} or {1}?",
+        "{0} or {1}: which comes first?",
+        "does {0} or {1} appear first?",
+        "of {0} and {1}, which appears first?",
+        "what can be seen earlier, {0} or {1}?",
+        "which shows up first, {0} or {1}?",
+        "between {0} and {1}, which comes first?",
+        "name the first to come, {0} or {1}.",
     ),
     "event": (
         "does {0} vanish before the end?",
-        "does {0} disappear?",
+        "does {0} go away for good?",
         "is {0} gone at the end?",
+        "does {0} leave before the end?",
+        "has {0} vanished when the clip ends?",
+        "is {0} missing at the end?",
+        "does {0} vanish during the video?",
+        "is {0} gone when the video stops?",
+        "at the end, has {0} gone away?",
+        "does {0} leave the picture early?",
+        "will {0} be gone at last?",
     ),
     "smile": (
         "which one is smiling?",
         "which object is smiling?",
         "what has a smile on it?",
         "who looks happy?",
+        "which thing smiles?",
+        "which one looks happy?",
+        "name the object that smiles.",
+        "who has a smiling face?",
+        "on which object is a smile?",
+        "what is smiling?",
+        "which of the things wears a smile?",
     ),
     "frown": (
         "which one is frowning?",
         "which object looks sad?",
         "what has a frown on it?",
         "who looks sad?",
+        "which thing frowns?",
+        "which one looks unhappy?",
+        "name the object that frowns.",
+        "who has a frowning face?",
+        "on which object is a frown?",
+        "what is frowning?",
+        "which of the things wears a frown?",
     ),
     "digit": (
         "what digit is on {0}?",
         "which number is written on {0}?",
         "read the digit on {0}.",
+        "what number is on {0}?",
+        "which digit does {0} carry?",
+        "what does the digit on {0} say?",
+        "which digit can be read on {0}?",
+        "{0} carries which number?",
+        "name the digit written on {0}.",
+        "what is the digit on {0}?",
     ),
     "letter": (
         "what letter is on {0}?",
         "which letter is written on {0}?",
         "read the letter on {0}.",
+        "what is the letter on {0}?",
+        "which letter does {0} carry?",
+        "what does the letter on {0} say?",
+        "which letter can be read on {0}?",
+        "{0} carries which letter?",
+        "name the letter written on {0}.",
     ),
-    "left": ("is {0} to the left of {1}?", "is {0} on the left of {1}?"),
-    "right": ("is {0} to the right of {1}?", "is {0} on the right of {1}?"),
-    "above": ("is {0} above {1}?", "is {0} higher up than {1}?"),
-    "below": ("is {0} below {1}?", "is {0} lower down than {1}?"),
-    "side": ("on which side of {1} is {0}?", "where is {0}, seen from {1}?"),
+    "left": (
+        "is {0} to the left of {1}?",
+        "is {0} on the left of {1}?",
+        "is {0} left of {1}?",
+        "does {0} lie to the left of {1}?",
+        "is {0} further left than {1}?",
+        "do you see {0} to the left of {1}?",
+        "is {1} to the right, seen from {0}?",
+    ),
+    "right": (
+        "is {0} to the right of {1}?",
+        "is {0} on the right of {1}?",
+        "is {0} right of {1}?",
+        "does {0} lie to the right of {1}?",
+        "is {0} further right than {1}?",
+        "do you see {0} to the right of {1}?",
+        "is {1} to the left, seen from {0}?",
+    ),
+    "above": (
+        "is {0} above {1}?",
+        "is {0} higher up than {1}?",
+        "does {0} lie above {1}?",
+        "is {0} over {1}?",
+        "is {0} further up than {1}?",
+        "do you see {0} above {1}?",
+        "is {1} below, seen from {0}?",
+    ),
+    "below": (
+        "is {0} below {1}?",
+        "is {0} lower down than {1}?",
+        "does {0} lie below {1}?",
+        "is {0} under {1}?",
+        "is {0} further down than {1}?",
+        "do you see {0} below {1}?",
+        "is {1} above, seen from {0}?",
+    ),
+    "side": (
+        "on which side of {1} is {0}?",
+        "where is {0}, seen from {1}?",
+        "where is {0} relative to {1}?",
+        "to which side of {1} does {0} lie?",
+        "where does {0} lie, seen from {1}?",
+        "in what direction from {1} is {0}?",
+        "compared with {1}, where is {0}?",
+    ),
     "larger": (
         "which is larger, {0} or {1}?",
         "which one is bigger, {0} or {1}?",
         "what is larger, {0} or {1}?",
+        "which of the two is larger, {0} or {1}?",
+        "{0} or {1}: which is bigger?",
+        "is {0} or {1} the larger one?",
+        "between {0} and {1}, which is larger?",
+        "of {0} and {1}, which one is the big one?",
+        "what takes more room, {0} or {1}?",
+        "name the bigger one, {0} or {1}.",
+        "which is greater in size, {0} or {1}?",
     ),
     "faster": (
         "which is faster, {0} or {1}?",
         "which one moves faster, {0} or {1}?",
         "what moves faster, {0} or {1}?",
+        "which of the two is faster, {0} or {1}?",
+        "{0} or {1}: which moves faster?",
+        "is {0} or {1} the faster one?",
+        "between {0} and {1}, which is quicker?",
+        "of {0} and {1}, which is quicker?",
+        "what has the higher speed, {0} or {1}?",
+        "name the faster one, {0} or {1}.",
+        "which one travels at a higher speed, {0} or {1}?",
     ),
     "before": (
         "does {0} appear before {1}?",
         "does {0} come before {1}?",
         "is {0} seen before {1}?",
+        "does {0} show up before {1}?",
+        "does {0} appear earlier than {1}?",
+        "is {0} there earlier than {1}?",
+        "is it {0} that appears before {1}?",
+        "can {0} be seen before {1} comes?",
+        "does {1} appear after {0}?",
+        "does {1} come later than {0}?",
     ),
     "blink": (
         "how many times does {0} blink?",
         "how often does {0} blink?",
         "count how many times {0} blinks.",
+        "count the blinks of {0}.",
+        "how many blinks does {0} make?",
+        "how many times is {0} switched off?",
+        "{0} blinks how many times?",
+        "what number of blinks does {0} make?",
+        "how many times does {0} go off and on again?",
+        "give the number of blinks of {0}.",
     ),
     "appears": (
         "when does {0} appear?",
         "at what time does {0} appear?",
         "when is {0} first seen?",
+        "when does {0} come?",
+        "at which second does {0} appear?",
+        "after how many seconds does {0} appear?",
+        "when can {0} first be seen?",
+        "{0} appears at what time?",
+        "at which moment does {0} show up?",
+        "name the time at which {0} appears.",
+        "when do you see {0} for the first time?",
     ),
     "vanishes": (
         "when does {0} vanish?",
         "at what time does {0} disappear?",
         "when is {0} last seen?",
+        "when does {0} go away?",
+        "at which second does {0} vanish?",
+        "after how many seconds does {0} vanish?",
+        "when can {0} last be seen?",
+        "{0} vanishes at what time?",
+        "at which moment does {0} leave?",
+        "name the time at which {0} disappears.",
+        "when do you see {0} for the last time?",
     ),
     "duration": (
         "for how long is {0} visible?",
         "how long can {0} be seen?",
         "how many seconds is {0} in the video?",
+        "how long is {0} there?",
+        "for how many seconds is {0} shown?",
+        "how much time is {0} visible for?",
+        "{0} is visible for how long?",
+        "how long does {0} stay?",
+        "for what time can {0} be seen?",
+        "how long do you see {0}?",
+        "name the time for which {0} is shown.",
     ),
     "caption_short": (
         "describe the video briefly.",
         "describe the video in a few words.",
         "what is in the video?",
+        "give a brief description.",
+        "describe this clip in short.",
+        "what does the clip show, in short?",
+        "list the objects.",
+        "name everything that is there.",
+        "which objects are in the video?",
     ),
     "caption_normal": (
         "describe the video.",
         "what happens in the video?",
         "describe what you see.",
+        "describe this clip.",
+        "what is going on here?",
+        "say what the video shows.",
+        "what happens in this clip?",
+        "give a description of the video.",
     ),
     "caption_long": (
         "describe the video in detail.",
         "give a long description of the video.",
         "describe everything that happens in the video.",
+        "describe this clip at length.",
+        "give a detailed description.",
+        "say in detail what happens in the video.",
+        "describe all objects and what they do.",
+        "what happens to each object? describe it in detail.",
     ),
 }
 
-PARAPHRASES: dict[str, tuple[str, ...]] = {
-    "count": ("what is the number of objects in the video?", "how many things appear in total?"),
-    "count_colour": ("what is the number of {0} objects?", "how many of the shapes are {0}?"),
-    "count_kind": ("how many {0}s appear in the video?", "how many {0}s do you see?"),
-    "colour": ("which colour is {0}?", "do you see what colour {0} has?"),
-    "kind": ("tell me the shape of {0}.", "what kind of object is {0}?"),
-    "position": ("in which part of the video can {0} be seen?", "tell me where {0} is."),
-    "presence": ("does the video have a {0} in it?", "can a {0} be found in the picture?"),
-    "motion": ("what is the direction in which {0} moves?", "which way is {0} going?"),
-    "order": ("which one do you see first, {0} or {1}?", "is {0} or {1} the first to appear?"),
-    "event": ("does {0} go before the video is over?", "is {0} no longer there at the end?"),
-    "smile": ("which shape has a happy face?", "tell me which one smiles."),
-    "frown": ("which shape has a sad face?", "tell me which one frowns."),
-    "digit": ("what number do you see on {0}?", "tell me the digit on {0}."),
-    "letter": ("what letter do you see on {0}?", "tell me the letter on {0}."),
-    "left": ("can {0} be found left of {1}?",),
-    "right": ("can {0} be found right of {1}?",),
-    "above": ("can {0} be found above {1}?",),
-    "below": ("can {0} be found below {1}?",),
-    "side": ("which side of {1} is {0} on?",),
-    "larger": ("of {0} and {1}, which is bigger?", "which has the larger size, {0} or {1}?"),
-    "faster": ("of {0} and {1}, which moves faster?", "which goes faster, {0} or {1}?"),
-    "before": ("do you see {0} before {1}?", "is {0} there before {1} appears?"),
-    "blink": ("tell me how often {0} blinks.", "what is the number of times {0} blinks?"),
-    "appears": ("tell me when {0} appears.", "at what time do you first see {0}?"),
-    "vanishes": ("tell me when {0} vanishes.", "at what time do you last see {0}?"),
-    "duration": ("how many seconds can {0} be seen?", "tell me how long {0} is visible."),
-    "caption_short": ("in a few words, what do you see?",),
-    "caption_normal": ("tell me what happens.",),
-    "caption_long": ("tell me everything that you see in detail.",),
+_ASKED_FOR: dict[str, tuple[str, ...]] = {
+    "count": ("how many objects there are", "how many things are in the clip"),
+    "count_colour": ("how many {0} things there are", "how many of the objects are {0}"),
+    "count_kind": ("how many {0}s there are", "how many {0}s are in the clip"),
+    "colour": ("what colour {0} is", "which colour {0} has", "what the colour of {0} is"),
+    "kind": ("what shape {0} has", "what kind of shape {0} is", "what {0} is"),
+    "position": ("where {0} is", "where {0} can be found", "in which part {0} is"),
+    "presence": ("whether there is a {0}", "if a {0} can be seen", "whether you see a {0}"),
+    "motion": ("which way {0} moves", "where {0} goes", "in what direction {0} moves"),
+    "order": ("which comes first, {0} or {1}", "whether {0} or {1} appears first"),
+    "event": ("whether {0} vanishes", "if {0} is gone at the end", "whether {0} goes away"),
+    "smile": ("which one is smiling", "who is happy", "which thing has a smile on it"),
+    "frown": ("which one is frowning", "who is sad", "which thing has a frown on it"),
+    "digit": ("what digit is on {0}", "which number {0} carries"),
+    "letter": ("what letter is on {0}", "which letter {0} carries"),
+    "left": ("whether {0} is to the left of {1}", "if {0} lies left of {1}"),
+    "right": ("whether {0} is to the right of {1}", "if {0} lies right of {1}"),
+    "above": ("whether {0} is above {1}", "if {0} is higher than {1}"),
+    "below": ("whether {0} is below {1}", "if {0} is lower than {1}"),
+    "side": ("on which side of {1} {0} is", "where {0} is, seen from {1}"),
+    "larger": ("which is larger, {0} or {1}", "whether {0} or {1} is bigger"),
+    "faster": ("which is faster, {0} or {1}", "whether {0} or {1} moves faster"),
+    "before": ("whether {0} appears before {1}", "if {0} comes before {1}"),
+    "blink": ("how many times {0} blinks", "how often {0} goes off"),
+    "appears": ("when {0} appears", "at what time {0} comes", "when {0} is first seen"),
+    "vanishes": ("when {0} vanishes", "at what time {0} goes", "when {0} is last seen"),
+    "duration": ("how long {0} is visible", "for how many seconds {0} is there"),
+    "caption_short": ("in short what is in the video",),
+    "caption_normal": ("what happens in the video", "what you see"),
+    "caption_long": ("in detail what happens in the video", "everything that happens"),
 }
+"What a phrase can ask for; the word order is that of a clause."
+_ASKING = (
+    "tell me {}.",
+    "please tell me {}.",
+    "can you tell me {}?",
+    "could you say {}?",
+    "say {}.",
+    "i want to know {}.",
+    "i would like to know {}.",
+    "do you know {}?",
+    "find out {}.",
+    "please say {}.",
+    "let me know {}.",
+)
 
-CHOICE_FORMS = (
-    "{0} {1}",
-    "{0} options: {1} only give the best option.",
-    "{0} {1} answer with the option's letter from the given choices directly.",
-    "select the best answer to the following question about the video. {0} {1}",
-)
-"How benchmarks ask with options."
 
-_LEAD_INS = (
-    "please answer: ",
-    "look closely at the video. ",
-    "i have a question about this clip: ",
-    "watch the whole video carefully, then tell me, ",
-)
-_PREAMBLES = (
-    "you are an assistant that answers questions about short videos.",
-    "the video was made by a computer and shows a few simple shapes on a grey background.",
-    "watch it from the first moment to the last before you say anything.",
-    "some of the shapes move, others stay where they are all the time.",
-    "ignore the lines and the texture of the background, which are only there to distract.",
-    "the camera may shake a little and the light may change, but that does not matter here.",
-    "earlier somebody asked about {0}, but that is not what i want to know.",
-    "my friend says that {0} is nice to look at; please forget about it.",
-    "keep the answer short and do not explain how you found it.",
-    "if you are not sure, look at the video once more and take your time.",
-    "i have shown the same clip to many people and most of them were wrong.",
-    "do not guess: everything that is needed can be seen in the video.",
-    "there may be things that come late or that go away early.",
-    "the answer is a word or a number, so there is no need for a sentence.",
-    "now here is what i really want to know.",
-    "all of this was only an introduction, and the question comes at the very end.",
-)
-_NEW_PREAMBLES = (
-    "this is one of a long list of clips that i have to look at today.",
-    "you have seen many videos before, and this one is no different from them.",
-    "somebody told me about {0}, but i do not want to hear about that.",
-    "please look at every part of the picture and at every moment of the clip.",
-    "take note of what is there, and of what is not there at all.",
-    "the question is simple, though it took me a long time to come to it.",
-)
+_OUTRIGHT_SHARE = 0.65
+
+
+def _kept(name: str, wordings: Iterable[str]) -> tuple[str, ...]:
+    """Leave out every sentence that holds a paraphrase of the tests."""
+    heard = [text.rstrip(".?") for text in PARAPHRASES[name]]
+    return tuple(text for text in wordings if not any(phrase in text for phrase in heard))
+
+
+OUTRIGHT = {name: _kept(name, wordings) for name, wordings in _OUTRIGHT.items()}
+INDIRECT = {
+    name: _kept(name, (way.format(clause) for clause in clauses for way in _ASKING))
+    for name, clauses in _ASKED_FOR.items()
+}
+WORDINGS = {name: (*OUTRIGHT[name], *INDIRECT[name]) for name in OUTRIGHT}
+"All the ways in which training asks."
 
 
 def worded(name: str, rng: np.random.Generator, *parts: str, paraphrased: bool = False) -> str:
@@ -235,35 +446,9 @@ def worded(name: str, rng: np.random.Generator, *parts: str, paraphrased: bool =
         parts: what stands in its gaps.
         paraphrased: use wordings that training never used.
     """
-    options = (PARAPHRASES if paraphrased else WORDINGS)[name]
+    if paraphrased:
+        options = PARAPHRASES[name]
+    else:
+        options = (OUTRIGHT if rng.random() < _OUTRIGHT_SHARE else INDIRECT)[name]
     text = options[int(rng.integers(len(options)))].format(*parts)
     return text.replace(" a orange", " an orange")
-
-
-def with_lead_in(question: str, rng: np.random.Generator) -> str:
-    """Put a polite phrase before a question, as people do."""
-    return _LEAD_INS[int(rng.integers(len(_LEAD_INS)))] + question
-
-
-def long_prompt(
-    question: str,
-    rng: np.random.Generator,
-    *,
-    distractors: Sequence[str],
-    sentences: int = 7,
-    new: bool = False,
-) -> str:
-    """Put so much before a question that CLIP's 77 positions end before it begins.
-
-    Args:
-        question: comes last.
-        rng: chooses the sentences.
-        distractors: things that some sentences speak of, to no purpose.
-        sentences: how many; seven are about 100 words.
-        new: begin with sentences that training never used.
-    """
-    old = [_PREAMBLES[i] for i in rng.permutation(len(_PREAMBLES))]
-    unseen = [_NEW_PREAMBLES[i] for i in rng.permutation(len(_NEW_PREAMBLES))] if new else []
-    chosen = [*unseen[:3], *old][:sentences]
-    said = [text.format(distractors[int(rng.integers(len(distractors)))]) for text in chosen]
-    return f"{' '.join(said)} {question}"

@@ -90,7 +90,8 @@ def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
 
     Args:
         aligned: a model after its first stage.
-        changes: top-level settings of its config that are to be others.
+        changes: top-level settings of its config that are to be others; of the language model
+            only those that change.
         seed: of what is made anew.
 
     Raises:
@@ -105,7 +106,9 @@ def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
     torch.manual_seed(seed)
     made = {name: how for name, how in aligned.config.training.items() if name != "instruct"}
     try:
-        values = {**aligned.config.to_dict(), **changes, "training": made}
+        known = aligned.config.to_dict()
+        values = {**known, **changes, "training": made}
+        values["llm"] = {**known["llm"], **changes.get("llm", {})}
         config = VideoLMConfig.from_dict(values)
         model = build_model(config, aligned.words.tokenizer)
     except ModelError as error:

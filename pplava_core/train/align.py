@@ -23,8 +23,8 @@ from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
 from pplava_core.shapes.film import film_for_training
+from pplava_core.shapes.prompts import with_lead_in
 from pplava_core.shapes.scene import COLOURS, DIGITS, KINDS, LETTERS, Scene, Thing, scene_seed
-from pplava_core.shapes.wordings import with_lead_in
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.errors import RecipeError
@@ -27,9 +27,10 @@ from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS, Scene
 from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.features import FeatureStore, Progress
+from pplava_core.train.mentions import MentionHeads, facts, stacked
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
-from pplava_core.train.rows import row_of, who_sees_whom
+from pplava_core.train.rows import LENGTH_STEP, Row, filled, row_of, who_sees_whom
 from pplava_core.window import Window
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
@@ -39,6 +40,9 @@ _SCALE_BATCHES = 40
 _GROUNDING_SHARE = 0.05
 """AdamW does not care how large the text tower's gradients are, but the clipping of all together
 does: unscaled they would make the language model's as good as vanish in some batches."""
+_MENTIONS_SHARE = 0.15
+_WORDY = 0.9
+"How many packs of a batch with long prompts have one."
 _LONG_TEXT_CHARACTERS = 160
 "Texts longer than this are embedded apart, so that short ones are not padded to their length."
 
@@ -54,8 +58,40 @@ class InstructBatch:
     lengths_seconds: Tensor
     "``(C,)``; 0 is a picture."
     packs: tuple[Pack, ...]
+    scenes: tuple[Scene, ...]
+    "What the clips show."
     window: Window
     "What the grids are pooled with."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the language model made of a batch."""
+
+    logits: Tensor
+    "``(A, V)`` of the answers' tokens."
+    labels: Tensor
+    "``(A,)``."
+    weights: Tensor
+    "``(A,)``."
+    pack_of: Tensor
+    "``(A,)``: the pack of each."
+    rows: list[Row]
+    states: list[Tensor]
+    "``(P, L, D)`` after each of the layers that `MentionHeads` reads."
+    before: int
+    "How many tokens lie before the second id of a row, beyond the first."
+
+
+class Learner(nn.Module):
+    """A model, and heads that help its language model to learn and are no part of it."""
+
+    def __init__(self, video: VideoLM) -> None:
+        super().__init__()
+        self.video = video
+        depth = video.config.llm["num_hidden_layers"]
+        layers = sorted({-(-depth // 2), max(depth - 1, 1)})
+        self.heads = MentionHeads(video.config.llm["hidden_size"], layers)
 
 
 class InstructStage:
@@ -68,18 +104,21 @@ class InstructStage:
     """
 
     trained = (
-        "parts.projector.",
-        "parts.shortcut.",
-        "parts.norm.",
-        "parts.places.",
-        "parts.clock.",
-        "parts.magnitude.",
-        "llm.",
-        "aligner.text.",
+        "video.parts.projector.",
+        "video.parts.shortcut.",
+        "video.parts.norm.",
+        "video.parts.places.",
+        "video.parts.clock.",
+        "video.parts.magnitude.",
+        "video.llm.",
+        "video.aligner.text.",
+        "heads.",
     )
 
     def __init__(self, recipe: Recipe, model: VideoLM, *, progress: Progress | None = None) -> None:
-        self.recipe, self.model = recipe, model
+        self.recipe, self.video = recipe, model
+        torch.manual_seed(recipe.seed)
+        self.model = Learner(model)
         data = recipe.data
         stills = round(data.clips * data.still_share)
         if data.still_share > 0 and not 0 < stills < data.clips:
@@ -119,6 +158,9 @@ class InstructStage:
             kind = "long"
         chosen = rng.integers(self.store.kinds[kind].count, size=data.clips_per_step)
         scenes = [self.store.scene(kind, int(n)) for n in chosen]
+        # Long prompts come together, since the longest row of a batch is the length of all.
+        wordy = _WORDY if rng.random() < data.long_prompt_share / _WORDY else 0.0
+        data = dataclasses.replace(data, long_prompt_share=wordy)
         packs = [
             draw_pack(clip, scene, kind, rng, data)
             for clip, scene in enumerate(scenes)
@@ -147,6 +189,7 @@ class InstructStage:
             targets=torch.from_numpy(np.stack([even if m is None else m for m in maps])).flatten(1),
             lengths_seconds=torch.tensor(lengths) * (kind != "stills"),
             packs=tuple(packs),
+            scenes=tuple(scenes),
             window=window,
         )
 
@@ -157,7 +200,7 @@ class InstructStage:
         learned at a quarter of the price; and a model that has seen both takes any budget.
         Windows of long films are longer, so that they leave as many tokens.
         """
-        config, data = self.model.config, self.recipe.data
+        config, data = self.video.config, self.recipe.data
         if kind == "stills":
             return config.image_window
         window = self._full_window(kind)
@@ -168,23 +211,26 @@ class InstructStage:
 
     def _full_window(self, kind: str) -> Window:
         """Return the model's window for films, so much longer as a long film has more frames."""
-        window = self.model.config.window
+        window = self.video.config.window
         if kind != "long":
             return window
         frames, rows, columns = window.kernel
-        longer = self.recipe.data.long_frames // self.model.config.num_frames
+        longer = self.recipe.data.long_frames // self.video.config.num_frames
         return Window((frames * longer, rows, columns))
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the mean cross-entropy of the answers' tokens, and of the relevance."""
         cosines = self._cosines(batch)
-        scale = self.model.aligner.logit_scale.exp()
+        scale = self.video.aligner.logit_scale.exp()
         relevance = (scale * cosines).detach().softmax(-1)
-        logits, labels, weights, _ = self._answer_logits(batch, relevance)
+        told = self._told(batch, relevance)
+        logits, labels, weights = told.logits, told.labels, told.weights
         each = functional.cross_entropy(logits, labels, reduction="none")
         answers = (each * weights).sum() / weights.sum()
         right = (logits.argmax(-1) == labels).float().mean().item()
-        numbers = {"answers": answers.item(), "token_accuracy": right}
+        noted = self._noted_loss(batch, told)
+        numbers = {"answers": answers.item(), "token_accuracy": right, "mentions": noted.item()}
+        answers = answers + _MENTIONS_SHARE * noted
         if self.recipe.optimiser.text_tower_rate == 0 or not self.recipe.data.masks:
             return answers, numbers
         targets = batch.targets.to(cosines.device)
@@ -217,10 +263,10 @@ class InstructStage:
 
     def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
         """Return the type of each question of a batch, and whether it is answered to the letter."""
-        relevance = (self.model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
-        logits, labels, _, rows = self._answer_logits(batch, relevance)
-        wrong = torch.zeros(len(batch.packs), device=rows.device).index_add_(
-            0, rows, (logits.argmax(-1) != labels).float()
+        relevance = (self.video.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
+        told = self._told(batch, relevance)
+        wrong = torch.zeros(len(batch.packs), device=told.logits.device).index_add_(
+            0, told.pack_of, (told.logits.argmax(-1) != told.labels).float()
         )
         types = [pack.questions[-1].type for pack in batch.packs]
         return [(name, errors == 0) for name, errors in zip(types, wrong.tolist(), strict=True)]
@@ -239,34 +285,66 @@ class InstructStage:
         ]
         return self._batch(store, kind, numbers, scenes, packs, self._full_window(kind))
 
-    def _answer_logits(
-        self, batch: InstructBatch, relevance: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return logits ``(A, V)``, labels, weights and pack numbers ``(A,)`` of answer tokens."""
-        model, words = self.model, cast(NanoWords, self.model.words)
+    def _told(self, batch: InstructBatch, relevance: Tensor) -> Told:
+        """Run the language model over packs pooled by their relevance ``(P, T H W)``."""
+        model, words = self.video, cast(NanoWords, self.video.words)
         tokens = self._visual_tokens(batch, relevance)
         rows = [row_of(pack, words) for pack in batch.packs]
         ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
+        ids = functional.pad(ids, (0, -ids.shape[1] % LENGTH_STEP), value=words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
         mask, positions = who_sees_whom(rows, before, embeddings.shape[1])
-        states = model.llm.model(
+        output = model.llm.model(
             inputs_embeds=embeddings,
             attention_mask=mask.to(embeddings.device),
             position_ids=positions.to(embeddings.device),
             use_cache=False,
-        ).last_hidden_state
+            output_hidden_states=True,
+        )
+        states = output.last_hidden_state
         numbers = [number for number, row in enumerate(rows) for _ in row.labels]
         places = [before + place for row in rows for place in row.places]
         labels = [label for row in rows for label in row.labels]
         chosen = torch.tensor(numbers, device=states.device)
-        logits = model.llm.lm_head(states[chosen, torch.tensor(places, device=states.device)])
+        answering = filled(states[chosen, torch.tensor(places, device=states.device)])
+        logits = model.llm.lm_head(answering)[: len(labels)]
         weights = torch.tensor([w for row in rows for w in row.weights], device=states.device)
-        return logits.float(), torch.tensor(labels, device=states.device), weights, chosen
+        return Told(
+            logits=logits.float(),
+            labels=torch.tensor(labels, device=states.device),
+            weights=weights,
+            pack_of=chosen,
+            rows=rows,
+            states=[output.hidden_states[layer] for layer in self.model.heads.layers],
+            before=before,
+        )
+
+    def _noted_loss(self, batch: InstructBatch, told: Told) -> Tensor:
+        """Return how badly the states of mentions and options tell what they are about."""
+        heads = self.model.heads
+        mentions = [
+            (number, told.before + place, facts(batch.scenes[pack.clip], things))
+            for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))
+            for place, things in row.mentions
+        ]
+        options = [
+            (number, told.before + place, float(right))
+            for number, row in enumerate(told.rows)
+            for place, right in row.options
+        ]
+        loss = told.logits.new_zeros(())
+        if mentions:
+            classes, measures = stacked([one[2] for one in mentions], loss.device)
+            loss = loss + heads.facts_loss(_at(told.states, mentions), classes, measures)
+        if options:
+            right = torch.tensor([one[2] for one in options], device=loss.device)
+            loss = loss + heads.options_loss(_at(told.states, options), right)
+        return loss
 
     def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:
         """Pool each pack's clip by its relevance ``(P, T H W)``: ``(P, N, D_llm)``."""
-        model = self.model
+        model = self.video
         clip_of = torch.tensor([pack.clip for pack in batch.packs], device=model.device)
         if self.recipe.data.relevance == "masks":
             relevance = batch.targets.to(model.device)
@@ -285,7 +363,7 @@ class InstructStage:
 
     def _cosines(self, batch: InstructBatch) -> Tensor:
         """Return ``(P, T H W)``: how well each pack's guide fits each patch of its clip."""
-        model = self.model
+        model = self.video
         clip_of = torch.tensor([pack.clip for pack in batch.packs], device=model.device)
         features = batch.features.to(model.device).float()
         with torch.no_grad():
@@ -300,14 +378,14 @@ class InstructStage:
         long = [n for n, text in enumerate(texts) if len(text) > _LONG_TEXT_CHARACTERS]
         short = [n for n, text in enumerate(texts) if len(text) <= _LONG_TEXT_CHARACTERS]
         parts = [
-            self.model.embed_texts([texts[n] for n in group]) for group in (short, long) if group
+            self.video.embed_texts([texts[n] for n in group]) for group in (short, long) if group
         ]
         order = torch.tensor([*short, *long], device=parts[0].device).argsort()
         return functional.normalize(torch.cat(parts).float(), dim=-1)[order]
 
     def _prepare(self) -> None:
         """Ready a freshly aligned model: long texts, feature scale, words that mean something."""
-        model = self.model
+        model = self.video
         if model.aligner.context_length < 100:
             model.aligner.extend_context()
             text = {**model.config.aligner["text"], "context_length": model.aligner.context_length}
@@ -315,11 +393,12 @@ class InstructStage:
             model.config = dataclasses.replace(model.config, aligner=aligner)
         self._measure_scale()
         self._seed_words()
+        self._seed_attention()
 
     @torch.no_grad()
     def _measure_scale(self) -> None:
         """Measure mean and spread of every channel of the pooled features."""
-        model = self.model
+        model = self.video
         sums = torch.zeros(2, model.parts.scale.mean.shape[0], dtype=torch.float64)
         count = 0
 
@@ -343,7 +422,7 @@ class InstructStage:
     @torch.no_grad()
     def _seed_words(self) -> None:
         """Start the words for colours and shapes where the text tower has them."""
-        model = self.model
+        model = self.video
         embedding: Any = model.llm.get_input_embeddings()
         table = embedding.weight
         table.mul_(_EMBEDDING_SPREAD / table.std())
@@ -353,6 +432,35 @@ class InstructStage:
             ids = model.words.tokenizer.encode(word, add_special_tokens=False).ids
             if len(ids) == 1 and len(meaning) == table.shape[1]:
                 table[ids[0]] = meaning * len(meaning) ** 0.5 * _EMBEDDING_SPREAD
+
+    @torch.no_grad()
+    def _seed_attention(self) -> None:
+        """Let half of the heads begin by looking at what is like the token that looks.
+
+        Words and pooled tokens start from one space, so "red" then finds what is red; from queries
+        and keys that have nothing to do with each other it would be long until two things that
+        were pooled together are told apart.
+        """
+        settings: Any = self.video.llm.config
+        heads = settings.num_attention_heads
+        width = settings.hidden_size // heads
+        matching = width * (heads // 2)
+        for layer in self.video.llm.model.layers:
+            attention: Any = layer.self_attn
+            if attention.k_proj.weight.shape != attention.q_proj.weight.shape:
+                continue  # heads that share keys have no keys of their own
+            rows = torch.empty_like(attention.q_proj.weight[:matching])
+            for first in range(0, matching, width):
+                nn.init.orthogonal_(rows[first : first + width])
+            attention.q_proj.weight[:matching] = rows
+            attention.k_proj.weight[:matching] = rows
+
+
+def _at(states: Sequence[Tensor], places: Sequence[tuple[int, int, Any]]) -> list[Tensor]:
+    """Return the states ``(M, D)`` of each layer at (pack, place, ...)."""
+    packs = torch.tensor([one[0] for one in places], device=states[0].device)
+    tokens = torch.tensor([one[1] for one in places], device=states[0].device)
+    return [each[packs, tokens] for each in states]
 
 
 def _of_another_clip(packs: Sequence[Pack], number: int) -> str:

@@ -25,8 +25,8 @@ from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Optimiser, Recipe
 
 LOG_NAME, PLOT_NAME, STATE_NAME = "log.jsonl", "curve.png", "state"
-_TEXT_TOWERS = ("aligner.", "text.")
-"How the names of a text tower's parameters begin: in a model, and in an aligner by itself."
+_TEXT_TOWERS = ("video.aligner.", "text.")
+"How the names of a text tower's parameters begin: in a learner, and in an aligner by itself."
 
 
 class Stage(Protocol):

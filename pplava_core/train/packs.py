@@ -17,20 +17,21 @@ import numpy as np
 from pplava_core.models.backbones.nano import NanoParts
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import key_things
+from pplava_core.shapes.prompts import long_prompt, with_lead_in
 from pplava_core.shapes.questions import Question
 from pplava_core.shapes.scene import Scene
-from pplava_core.shapes.wordings import long_prompt, with_lead_in
 from pplava_core.train.recipe import Data
 
 _TYPE_WEIGHTS = {
-    "count": 2.0, "count_colour": 1.6, "count_kind": 1.6, "motion": 2.0, "order": 2.0,
-    "position": 1.5, "choice": 1.5, "caption": 1.5, "when": 2.0, "duration": 1.2, "event": 1.2,
-    "relation": 2.0, "faster": 1.5, "larger": 1.5, "before": 1.5, "read": 1.3, "kind": 1.3,
+    "count": 2.5, "count_colour": 2.0, "count_kind": 2.0, "kind": 0.8, "position": 1.2,
+    "motion": 1.6, "read": 1.5, "face": 1.2, "relation": 2.5, "larger": 1.5, "order": 1.5,
+    "before": 2.0, "faster": 2.0, "event": 1.2, "blink": 1.6, "when": 1.6, "choice": 3.0,
+    "caption": 2.5,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (
-    "colour", "kind", "position", "motion", "read", "when", "duration", "order", "before",
-    "larger", "faster", "relation", "count", "count_colour", "count_kind", "choice",
+    "colour", "kind", "position", "motion", "read", "when", "duration", "blink", "event", "order",
+    "before", "larger", "faster", "relation", "count", "count_colour", "count_kind", "choice",
 )  # fmt: skip
 """Types that go along in a pack. Not those whose answer is known from their company: that a
 thing is there, when all the others ask about it."""
@@ -74,19 +75,27 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     names = list(asked)
     lead_type = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     lead = _spoken(world.pick_evenly(asked[lead_type], rng), scene, rng, data)
-    if lead_type == "caption" or not lead.targets:
-        company: list[Question] = []
-    else:
-        company = [
-            question
-            for name in _FILLERS
-            if name != lead_type and name in asked
-            for question in asked[name]
-            if set(question.targets) == set(lead.targets)
-        ]
+    company = [
+        question
+        for name in _FILLERS
+        if name != lead_type and name in asked
+        for question in asked[name]
+        if _goes_along(question, lead)
+    ]
     chosen = rng.permutation(len(company))[: data.questions_per_clip - 1]
     questions = (lead, *(company[number] for number in chosen))
     return Pack(clip=clip, guide=lead.text, targets=lead.targets, questions=questions)
+
+
+def _goes_along(question: Question, lead: Question) -> bool:
+    """Whether what is pooled for a question will do for another one.
+
+    That is about the same things, or about one of several: then the language model itself has to
+    tell apart what was pooled together.
+    """
+    targets = set(question.targets)
+    same = targets == set(lead.targets)
+    return bool(targets) and (same or (len(targets) == 1 and targets < set(lead.targets)))
 
 
 def _allowed(

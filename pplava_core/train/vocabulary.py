@@ -10,8 +10,8 @@ import numpy as np
 from pplava_core.models.language.tokenizer import train_tokenizer
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import draw_scene
+from pplava_core.shapes.prompts import long_prompt, with_lead_in
 from pplava_core.shapes.scene import scene_seed
-from pplava_core.shapes.wordings import long_prompt, with_lead_in
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

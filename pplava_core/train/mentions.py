@@ -1,0 +1,148 @@
+"""What the language model must know where a question speaks of a thing.
+
+Answers alone teach slowly: "is the red star left of the ring?" gives one bit, and only a model
+that has found both things can make sense of it. The renderer knows all about both, so the
+instruct stage also has small heads, thrown away afterwards, that read the thing's facts off the
+state of the words that speak of it (how many, what, where, when, whither, how fast), and off the
+state of each option whether it is the right one. Knows scenes and states; no pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pplava_core.shapes.asking import is_clear
+from pplava_core.shapes.scene import (
+    COLOURS,
+    DIGITS,
+    FACES,
+    KINDS,
+    LETTERS,
+    MAX_BLINKS,
+    MAX_THINGS,
+    MOTIONS,
+    Scene,
+)
+from pplava_core.train.rows import filled
+
+_MARKS = ("", *FACES, *DIGITS, *LETTERS)
+CLASSES = {
+    "count": MAX_THINGS + 1,
+    "colour": len(COLOURS),
+    "kind": len(KINDS),
+    "mark": len(_MARKS),
+    "motion": len(MOTIONS),
+    "blinks": MAX_BLINKS + 1,
+}
+"How many values each fact that is named has."
+MEASURES = (
+    "start_x", "start_y", "stop_x", "stop_y", "appears", "vanishes", "appears_seconds",
+    "vanishes_seconds", "lasts_seconds", "size", "speed",
+)  # fmt: skip
+"The facts that are measured, each about as wide as 1."
+_SIZES = [*CLASSES.values(), len(MEASURES), 1]
+"What a head tells: classes, measures, and of an option whether it is right."
+UNKNOWN = -100
+_SHORT_SECONDS = 4.0
+"By which times are divided; longer ones grow like a logarithm."
+
+
+def facts(scene: Scene, things: Sequence[int]) -> tuple[list[int], list[float]]:
+    """Return what is to be known of things that some words speak of.
+
+    Returns:
+        A class for each of `CLASSES`, `UNKNOWN` where there is none, and a number for each of
+        `MEASURES`, nan where there is none. Of several things, or none, only the count is known.
+    """
+    count = min(len(things), MAX_THINGS)
+    if len(things) != 1:
+        return [count, *[UNKNOWN] * (len(CLASSES) - 1)], [math.nan] * len(MEASURES)
+    thing = scene.things[things[0]]
+    whole = thing.appears == 0.0 and thing.vanishes == 1.0
+    classes = [
+        count,
+        list(COLOURS).index(thing.colour),
+        KINDS.index(thing.kind) if is_clear(scene, thing) else UNKNOWN,
+        _MARKS.index(thing.mark),
+        MOTIONS.index(thing.motion),
+        len(thing.blinks) if whole else UNKNOWN,
+    ]
+    seconds = [
+        share * scene.duration_seconds
+        for share in (thing.appears, thing.vanishes, thing.vanishes - thing.appears)
+    ]
+    measures = [
+        *(4.0 * (place - 0.5) for place in (*thing.start, *thing.stop)),
+        4.0 * (thing.appears - 0.5),
+        4.0 * (thing.vanishes - 0.5),
+        *(math.asinh(one / _SHORT_SECONDS) for one in seconds),
+        2.0 * math.log(thing.radius / 0.09),
+        2.0 * thing.speed,
+    ]
+    return classes, measures
+
+
+class MentionHeads(nn.Module):
+    """Read facts and right options off states of the language model.
+
+    Args:
+        width: of the states.
+        layers: after which of the language model's layers, counted from 1; each has its heads.
+    """
+
+    def __init__(self, width: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.read = nn.ModuleList(nn.Linear(width, sum(_SIZES)) for _ in self.layers)
+
+    def facts_loss(self, states: Sequence[Tensor], classes: Tensor, measures: Tensor) -> Tensor:
+        """Return how far the facts read off are from what is true, the mean over layers.
+
+        Args:
+            states: ``(M, D)`` of each layer, where the words end.
+            classes: ``(M, C)``, see `facts`.
+            measures: ``(M, R)``.
+        """
+        losses = []
+        known = ~measures.isnan()
+        for read, state in zip(self.read, states, strict=True):
+            told = (
+                read(filled(state))[: len(state)]
+                .float()
+                .split([*CLASSES.values(), len(MEASURES), 1], dim=-1)
+            )
+            named = [
+                functional.cross_entropy(one, column, ignore_index=UNKNOWN, reduction="sum")
+                / math.log(size)
+                for one, column, size in zip(told, classes.T, CLASSES.values(), strict=False)
+            ]
+            gaps = functional.smooth_l1_loss(told[-2][known], measures[known], reduction="sum")
+            losses.append((sum(named) + gaps) / max(len(classes), 1))
+        total: Any = sum(losses)
+        return total / len(losses)
+
+    def options_loss(self, states: Sequence[Tensor], right: Tensor) -> Tensor:
+        """Return the cross-entropy of which options are right, ``(O,)`` of 0 and 1."""
+        losses = [
+            functional.binary_cross_entropy_with_logits(
+                read(filled(state))[: len(state), -1].float(), right
+            )
+            for read, state in zip(self.read, states, strict=True)
+        ]
+        total: Any = sum(losses)
+        return total / len(losses)
+
+
+def stacked(
+    noted: Sequence[tuple[list[int], list[float]]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the classes ``(M, C)`` and measures ``(M, R)`` of several facts."""
+    classes = torch.tensor([one for one, _ in noted], device=device)
+    measures = torch.tensor([two for _, two in noted], device=device)
+    return classes.reshape(-1, len(CLASSES)), measures.reshape(-1, len(MEASURES))
