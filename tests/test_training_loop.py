@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +92,29 @@ def test_accumulation_resumes_at_the_right_batch(tmp_path):
     loop.train(resumed, line_recipe(tmp_path / "parts", accumulation=3))
     assert same_weights(resumed.model.state_dict(), whole.model.state_dict())
     assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+
+
+def launch(processes, *arguments):
+    """Run `loop_run.py` in so many processes on the processor, as `torchrun` does."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", str(here / "loop_run.py"), *map(str, arguments)]
+    path = os.pathsep.join([str(here), str(here.parent)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_learn_what_one_does_from_twice_as_many_batches(tmp_path):
+    """Also where a batch of one process uses a layer that the other's does not."""
+    launch(2, tmp_path / "two", 1)
+    launch(1, tmp_path / "one", 2)
+    two, one = (
+        torch.load(tmp_path / name / "state" / "custom_checkpoint_0.pkl") for name in ("two", "one")
+    )
+    assert two.keys() == one.keys()
+    assert all(torch.allclose(two[name], one[name], atol=1e-6) for name in two)
+    assert json.loads((tmp_path / "two" / "state" / "step.json").read_text())["processes"] == 2
 
 
 def test_what_does_not_learn_stays(tmp_path):

@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from pplava_core.atomic import replacing
 from pplava_core.models.videolm import VideoLM
@@ -95,21 +96,27 @@ class FeatureStore:
     def _arrays(self, kind: Kind, progress: Progress | None) -> tuple[Any, Any]:
         stem = f"{self.split}-{kind.name}-{kind.count}x{kind.frames}-{self.key}"
         paths = [self.folder / f"{stem}.npy", self.folder / f"{stem}-coverage.npy"]
-        if not all(path.exists() for path in paths):
-            width = self.model.config.tower["vision"]["hidden_size"]
-            size = (kind.frames, *self.grid)
-            with replacing(paths[0]) as grids, replacing(paths[1]) as masks:
-                features = _new(grids, np.float16, (kind.count, *size, width))
-                coverage = _new(masks, np.uint8, (kind.count, MAX_THINGS, *size))
-                films = forked_loader(_Rendered(self, kind))
-                for number, (pictures, covered) in enumerate(films):
-                    features[number] = self._encode(pictures)
-                    coverage[number, : len(covered)] = np.round(covered * 255)
-                    if progress:
-                        progress(f"{self.split} {kind.name}", number + 1, kind.count)
-                features.flush()
-                coverage.flush()
+        # One of several processes makes them, the others wait.
+        with FileLock(self.folder / f"{stem}.lock"):
+            if not all(path.exists() for path in paths):
+                self._make(kind, paths, progress)
         return np.load(paths[0], mmap_mode="r"), np.load(paths[1], mmap_mode="r")
+
+    def _make(self, kind: Kind, paths: Sequence[Path], progress: Progress | None) -> None:
+        """Render and encode every clip of a kind into two files, which appear once whole."""
+        width = self.model.config.tower["vision"]["hidden_size"]
+        size = (kind.frames, *self.grid)
+        with replacing(paths[0]) as grids, replacing(paths[1]) as masks:
+            features = _new(grids, np.float16, (kind.count, *size, width))
+            coverage = _new(masks, np.uint8, (kind.count, MAX_THINGS, *size))
+            films = forked_loader(_Rendered(self, kind))
+            for number, (pictures, covered) in enumerate(films):
+                features[number] = self._encode(pictures)
+                coverage[number, : len(covered)] = np.round(covered * 255)
+                if progress:
+                    progress(f"{self.split} {kind.name}", number + 1, kind.count)
+            features.flush()
+            coverage.flush()
 
     @torch.inference_mode()
     def _encode(self, pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

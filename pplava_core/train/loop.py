@@ -191,15 +191,25 @@ def _one_step(
             f"the loss is {totals['loss']} at step {step + 1}; lower optimiser.learning_rate"
         )
     learning = [p for group in optimiser.param_groups for p in group["params"]]
-    for parameter in learning:
-        if accelerator.num_processes > 1 and parameter.grad is not None:
-            parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+    if accelerator.num_processes > 1:
+        _average_gradients(accelerator, learning)
     accelerator.clip_grad_norm_(learning, recipe.optimiser.clip_norm)
     optimiser.step()
     schedule.step()
     optimiser.zero_grad()
     totals["learning_rate"] = schedule.get_last_lr()[0]
     return totals
+
+
+def _average_gradients(accelerator: Any, parameters: list[nn.Parameter]) -> None:
+    """Give all processes the mean of their gradients; what one did not use has none to add."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters]
+    together = nn.utils.parameters_to_vector(gradients)
+    mean = accelerator.reduce(together, reduction="mean")
+    nn.utils.vector_to_parameters(mean, gradients)
 
 
 def _evaluate(stage: Stage, accelerator: Any) -> dict[str, float]:
