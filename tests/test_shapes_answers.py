@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pplava_core.shapes import questions
+from pplava_core.shapes import asking, makers, questions
 from pplava_core.shapes.asking import is_clear
 from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
 from pplava_core.shapes.paraphrases import PARAPHRASES
@@ -33,6 +33,12 @@ SAID = rf"(?:it|{NAME}|(?:{COLOUR}) (?:{KIND})|{COLOUR}|{KIND}|crosse)"
 "Whatever stands in the gap of a wording."
 CELLS = {f"{row} {column}".strip() or "centre" for row in ("top", "", "bottom")
          for column in ("left", "", "right")}  # fmt: skip
+LEAD_IN = (
+    r"^(?:(?:please answer|question|quick question|from what you see|one more thing"
+    r"|i have a question about this clip): |(?:based on the video|in this clip|so), |ok, now "
+    r"|watch the whole video carefully, then tell me, )"
+)
+TAIL = r"(?:please )?answer (?:in|with) |be brief\.|thanks!|just give the answer\."
 CHOICE_PREFIX = "select the best answer to the following question about the video. "
 CHOICE_ENDS = (
     " only give the best option.",
@@ -68,8 +74,9 @@ def only_one_meant(scene, name):
 
 
 def question_itself(text):
-    """Cut off what is said before a question; not for one with options."""
-    return re.split(r"(?<=[.?]) |: |, then tell me, ", text)[-1]
+    """Cut off what is said before a question and after it; not for one with options."""
+    sentences = [part for part in re.split(r"(?<=[.?!]) ", text) if not re.match(TAIL, part)]
+    return re.sub(LEAD_IN, "", sentences[-1])
 
 
 def way_it_moves(thing):
@@ -120,8 +127,9 @@ def answer_about_one(scene, kind, text, thing, answer):
     last_seen = visible_moments(thing)[-1] * scene.duration_seconds
     first_seen = visible_moments(thing)[0] * scene.duration_seconds
     if kind == "when":
-        first = re.search(r"\b(appears?|first)\b", text)
-        assert first or re.search(r"\b(vanish(es)?|disappear|last)\b", text)
+        first = re.search(r"\b(appears?|first|comes?|show up)\b", text)
+        last = re.search(r"\b(vanish(es)?|disappears?|last|leave|go|goes)\b", text)
+        assert bool(first) != bool(last)
         return told_rightly(answer, first_seen if first else last_seen)
     if kind == "read":
         assert thing.mark.isdigit() == bool(re.search(r"\b(digit|number)\b", text))
@@ -141,19 +149,20 @@ def answer_about_one(scene, kind, text, thing, answer):
 def true_relation(text, one, other):
     """Answer where one thing is, seen from another."""
     across, down = np.subtract(one.centre(0.5), other.centre(0.5))
-    if re.search(r"\bside\b|seen from", text):
-        if abs(across) > abs(down):
-            return "left" if across < 0 else "right"
-        return "above" if down < 0 else "below"
     claims = {
         r"\bleft\b": across < 0,
         r"\bright\b": across > 0,
-        r"\babove\b|higher up": down < 0,
-        r"\bbelow\b|lower down": down > 0,
+        r"\babove\b|\bhigher\b|\bover\b|further up": down < 0,
+        r"\bbelow\b|\blower\b|\bunder\b|further down": down > 0,
     }
     found = [holds for words, holds in claims.items() if re.search(words, text)]
-    assert len(found) == 1
-    return "yes" if found[0] else "no"
+    if found:
+        assert len(found) == 1
+        return "yes" if found[0] else "no"
+    assert re.search(r"\bside\b|\bwhere\b|what direction", text)
+    if abs(across) > abs(down):
+        return "left" if across < 0 else "right"
+    return "above" if down < 0 else "below"
 
 
 def answer_about_two(scene, kind, text, aspect):
@@ -162,11 +171,13 @@ def answer_about_two(scene, kind, text, aspect):
     one, other = (only_one_meant(scene, name) for name in names)
     if kind == "relation":
         assert one.motion == other.motion == "still"
-        return true_relation(text, *((other, one) if "side of" in text else (one, other)))
+        from_first = re.search(r"side of|direction from|compared with", text)
+        return true_relation(text, *((other, one) if from_first else (one, other)))
     first_seen = [visible_moments(thing)[0] for thing in (one, other)]
     if kind == "before":
         assert first_seen[0] != first_seen[1]
-        return "yes" if first_seen[0] < first_seen[1] else "no"
+        after = bool(re.search(r"\b(after|later)\b", text))
+        return "yes" if (first_seen[0] < first_seen[1]) != after else "no"
     measures = {
         "order": [-moment for moment in first_seen],
         "larger": [one.radius, other.radius],
@@ -178,7 +189,7 @@ def answer_about_two(scene, kind, text, aspect):
 
 def answer_about_a_face(scene, text):
     happy = bool(re.search(r"\b(smil\w+|happy)\b", text))
-    assert happy != bool(re.search(r"\b(frown\w*|sad)\b", text))
+    assert happy != bool(re.search(r"\b(frown\w*|sad|unhappy)\b", text))
     faces = [thing for thing in scene.things if thing.mark == ("smile" if happy else "frown")]
     assert len(faces) <= 1
     return f"the {faces[0].phrase}" if faces else NOTHING
@@ -238,20 +249,32 @@ def true_answer(scene, question, *, aspect=1.0):
 
 
 def patterns(table):
-    """Return every wording with a pattern of the questions that it can become."""
-    found = {}
-    for wording in sum(table.values(), ()):
-        pattern = re.escape(wording).replace(r"\ a\ \{0\}", r"\ an?\ \{0\}")
-        found[wording] = re.compile(re.sub(r"\\{\d\\}", lambda _: SAID, pattern))
-    return found
+    """Return every wording of every key with a pattern of the questions that it can become."""
+    return {name: {text: pattern_of(text) for text in texts} for name, texts in table.items()}
 
 
+def pattern_of(wording):
+    pattern = re.escape(wording).replace(r"\ a\ \{0\}", r"\ an?\ \{0\}")
+    return re.compile(re.sub(r"\\{\d\\}", lambda _: SAID, pattern))
+
+
+KEYS = {
+    "face": ("smile", "frown"),
+    "read": ("digit", "letter"),
+    "relation": ("left", "right", "above", "below", "side"),
+    "when": ("appears", "vanishes"),
+}
+"The keys of the wordings of types that have several."
 KNOWN, NEW = patterns(WORDINGS), patterns(PARAPHRASES)
 
 
-def wordings_of(text, table):
-    """Return the wordings of a table that a question may be an instance of."""
-    return {wording for wording, pattern in table.items() if pattern.fullmatch(text)}
+def wordings_of(text, table, kind=None):
+    """Return the wordings of a table, or of one type, that a question may be an instance of."""
+    names = WORDINGS if kind is None else KEYS.get(kind, (kind,))
+    return {
+        wording for name in names for wording, pattern in table[name].items()
+        if pattern.fullmatch(text)
+    }  # fmt: skip
 
 
 @MANY
@@ -273,19 +296,28 @@ def test_answers_about_long_films_are_true(seed, paraphrased):
 
 
 @pytest.mark.parametrize("paraphrased", [False, True])
-def test_every_wording_of_every_type_has_been_held_to_the_truth(paraphrased):
+def test_every_wording_of_every_type_has_been_held_to_the_truth(paraphrased, monkeypatch):
     """So that no wording is one that the second opinion never met."""
     table = PARAPHRASES if paraphrased else WORDINGS
-    wanted = {text for name, texts in table.items() if "caption" not in name for text in texts}
-    types = [name for name in TYPES if name not in ("caption", "choice")]
-    met = set()
-    for number in range(400):
-        scene = numbered_scene(number)
-        rng = np.random.default_rng(number)
-        for question in ask(scene, rng, types, paraphrased=paraphrased):
-            assert true_answer(scene, question) == question.answer, question
-            met |= wordings_of(question.text, NEW if paraphrased else KNOWN)
-    assert wanted - met == set()
+    turns = Counter()
+
+    def in_turn(name, rng, *parts, paraphrased):
+        turns[name] += 1
+        said = table[name][turns[name] % len(table[name])].format(*parts)
+        return said.replace(" a orange", " an orange")
+
+    monkeypatch.setattr(asking, "worded", in_turn)
+    for kind in (name for name in TYPES if name not in ("caption", "choice")):
+        missing = {text for name in KEYS.get(kind, (kind,)) for text in table[name]}
+        for number in range(2000):
+            scene, rng = numbered_scene(number), np.random.default_rng(number)
+            asker = asking.Asker(scene=scene, rng=rng, paraphrased=paraphrased)
+            for question in makers.CANDIDATES[kind](asker):
+                assert true_answer(scene, question) == question.answer, question
+                missing -= wordings_of(question.text, NEW if paraphrased else KNOWN, kind)
+            if not missing:
+                break
+        assert missing == set()
 
 
 def test_second_opinion_can_disagree():
@@ -386,7 +418,7 @@ def test_questions_about_what_is_not_there_are_some_and_not_many():
         for number in range(300):
             asked += ask(numbered_scene(number), np.random.default_rng(number), [kind])
         shares[kind] = np.mean([question.answer == NOTHING for question in asked])
-    assert all(0.02 < share < 0.2 for share in shares.values()), shares
+    assert all(0.02 < share < 0.3 for share in shares.values()), shares
 
 
 def test_yes_and_no_are_about_as_often_right():
@@ -395,7 +427,7 @@ def test_yes_and_no_are_about_as_often_right():
         for number in range(400):
             asked += ask(numbered_scene(number), np.random.default_rng(number), [kind])
         answers = Counter(q.answer for q in asked if q.answer in ("yes", "no"))
-        assert 0.35 < answers["yes"] / answers.total() < 0.65, kind
+        assert 0.3 < answers["yes"] / answers.total() < 0.7, kind
 
 
 def test_only_questions_about_the_things_given():
@@ -492,13 +524,62 @@ def test_what_is_paraphrased_was_never_said_in_training(seed):
             assert not wordings_of(text, other), text
 
 
-def test_a_lead_in_goes_before_the_question():
-    seen = {with_lead_in("how many?", np.random.default_rng(number)) for number in range(40)}
-    assert len(seen) >= 4
+def test_a_phrase_goes_before_the_question_or_after_it():
+    seen = {with_lead_in("how many?", np.random.default_rng(number)) for number in range(300)}
+    before = {text for text in seen if text.endswith("how many?")}
+    after = {text for text in seen if text.startswith("how many? ")}
+    assert len(before) > 10
+    assert len(after) > 4
+    assert seen == before | after
     for text in seen:
-        assert text.endswith("how many?")
-        assert len(text) > len("how many?") + 5
         assert question_itself(text) == "how many?"
+
+
+def test_no_training_sentence_holds_one_of_the_tests():
+    for name, texts in WORDINGS.items():
+        for new in PARAPHRASES[name]:
+            assert not [text for text in texts if new.rstrip(".?") in text]
+
+
+@FEW
+@given(seed=SEEDS, paraphrased=st.booleans())
+def test_mentions_are_words_of_the_question_and_mean_their_things(seed, paraphrased):
+    scene = draw_scene(seed)
+    for question in ask(scene, np.random.default_rng(seed), TYPES, paraphrased=paraphrased):
+        if question.type == "caption":
+            said = [mention.words for mention in question.mentions]
+            assert re.findall(rf"(?:{COLOUR}) (?:{KIND})", question.answer) == said
+            continue
+        gaps = {"count": 0, "face": 0, **dict.fromkeys(PAIR_TYPES, 2)}
+        if question.type != "choice":
+            assert len(question.mentions) == gaps.get(question.type, 1)
+        for mention in question.mentions:
+            assert re.search(rf"\b{re.escape(mention.words)}", question.text)
+            meant = things_meant(scene, re.sub(r"crosse$", "cross", mention.words))
+            assert list(mention.things) == meant
+
+
+@FEW
+@given(seed=SEEDS)
+def test_options_stand_in_the_text_and_the_letter_picks_the_right_one(seed):
+    scene = draw_scene(seed)
+    for question in ask(scene, np.random.default_rng(seed), ["choice"]):
+        _, listed = options_of(question.text.removeprefix(CHOICE_PREFIX))
+        assert " ".join(question.options) in question.text
+        for (letter, said), option in zip(listed.items(), question.options, strict=True):
+            assert option in (f"({letter}) {said}", f"{letter}. {said}")
+
+
+def test_what_is_said_on_after_it_names_what_it_is():
+    told = 0
+    for number in range(60):
+        scene = numbered_scene(number)
+        for turn in dialogue(scene, np.random.default_rng(number), 5):
+            for mention in turn.mentions:
+                assert re.search(rf"\b{mention.words}", turn.text)
+                assert set(mention.things) <= set(turn.targets)
+                told += mention.words == "it"
+    assert told > 60
 
 
 @FEW
@@ -518,7 +599,7 @@ def test_long_prompts_put_the_question_after_all_that_clip_can_read(seed, new):
         said = re.findall(NAME, before)
         assert all(name in others for name in said)
         sentences = re.split(r"(?<=\.) ", before.strip())
-        assert len(set(sentences)) == len(sentences) == 7
+        assert len(set(sentences)) == len(sentences) >= 6
         assert true_answer(scene, dataclasses.replace(question, text=text)) == question.answer
 
 

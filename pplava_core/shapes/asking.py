@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,10 +37,10 @@ class Question:
     "Numbers of the things that the question is about; empty when nothing in the scene is."
     named: bool
     "Whether it names things to be found, as against asking about all of them."
-    mentions: tuple[Mention, ...] = ()
+    mentions: tuple[Mention, ...] = field(default=(), compare=False)
     """What its words speak of, in the order of the wording's gaps; of a description, what the
     answer speaks of."""
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = field(default=(), compare=False)
     "What can be chosen from, as it stands in the text; the first is A."
 
 

@@ -17,6 +17,8 @@ CHOICE_FORMS = (
 )
 "How benchmarks ask with options."
 
+_MANY_WORDS = 85
+"No token is longer than a word, and CLIP reads 77 of them."
 _LEAD_INS = (
     "please answer: ",
     "look closely at the video. ",
@@ -98,7 +100,7 @@ def long_prompt(
     rng: np.random.Generator,
     *,
     distractors: Sequence[str],
-    sentences: int = 7,
+    sentences: int | None = None,
     new: bool = False,
 ) -> str:
     """Put so much before a question that CLIP's 77 positions end before it begins.
@@ -107,11 +109,15 @@ def long_prompt(
         question: comes last.
         rng: chooses the sentences.
         distractors: things that some sentences speak of, to no purpose.
-        sentences: how many; seven are about 100 words.
+        sentences: how many; None is as many as it takes to be too long for CLIP.
         new: begin with sentences that training never used.
     """
     old = [_PREAMBLES[i] for i in rng.permutation(len(_PREAMBLES))]
     unseen = [_NEW_PREAMBLES[i] for i in rng.permutation(len(_NEW_PREAMBLES))] if new else []
-    chosen = [*unseen[:3], *old][:sentences]
+    chosen = [*unseen[:3], *old]
+    if sentences is None:
+        words = np.cumsum([len(text.split()) for text in chosen])
+        sentences = int((words < _MANY_WORDS).sum()) + 1
+    chosen = chosen[:sentences]
     said = [text.format(distractors[int(rng.integers(len(distractors)))]) for text in chosen]
     return f"{' '.join(said)} {question}"
