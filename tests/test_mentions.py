@@ -15,7 +15,16 @@ from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.prompts import long_prompt
 from pplava_core.train import mentions
-from pplava_core.train.mentions import CLASSES, MEASURES, UNKNOWN, MentionHeads, facts, stacked
+from pplava_core.train.mentions import (
+    CLASSES,
+    DIFFERENCES,
+    MEASURES,
+    UNKNOWN,
+    MentionHeads,
+    differences,
+    facts,
+    stacked,
+)
 from pplava_core.train.packs import Pack
 from pplava_core.train.rows import LENGTH_STEP, filled, row_of
 
@@ -75,7 +84,7 @@ def text_until(row, place, words):
 
 
 def test_a_mention_is_noted_where_its_words_end(words):
-    noted = 0
+    noted, compared = 0, set()
     for number in range(60):
         scene, rng = draw_scene(number), np.random.default_rng(number)
         for question in world.ask(scene, rng, world.TYPES):
@@ -98,9 +107,30 @@ def test_a_mention_is_noted_where_its_words_end(words):
             rest = row.mentions[len(own) :]
             if question.type in ("relation", "larger", "faster", "order", "before"):
                 assert rest == []
+                spoken = sorted((question.text.rindex(m.words), m) for m in question.mentions)
+                pair = tuple(mention.things[0] for _, mention in spoken)
+                assert row.pairs == [(row.places[0], pair)]
+                compared.add(question.type)
             else:
+                assert row.pairs == []
                 assert rest == [(row.places[0], question.targets)]
     assert noted > 300
+    assert len(compared) == 5
+
+
+def test_differences_are_those_that_answers_rest_on():
+    seen = {}
+    for number in range(150):
+        scene, rng = draw_scene(number), np.random.default_rng(number)
+        for question in world.ask(scene, rng, ["larger", "order", "faster"]):
+            told = dict(zip(DIFFERENCES, differences(scene, *question.targets), strict=True))
+            name = {"larger": "larger", "order": "later", "faster": "faster"}[question.type]
+            # The first target is the one that the answer names.
+            assert (told[name] > 0) == (question.type != "order")
+            back = differences(scene, *question.targets[::-1])
+            assert back == pytest.approx([-value for value in told.values()])
+            seen[name] = seen.get(name, 0) + 1
+    assert min(seen.values()) > 10
 
 
 def test_options_are_noted_with_the_right_one(words):
@@ -144,6 +174,8 @@ def test_heads_read_what_states_say_and_skip_what_is_not_known():
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+    true = torch.tensor([differences(scene, 0, 0) for scene in scenes])
+    assert heads.differences_loss([state[: len(true)] for state in states], true).isfinite()
     assert losses[0] > 3
     assert losses[-1] < 0.05
     nothing = stacked([facts(scenes[0], ())], torch.device("cpu"))

@@ -27,7 +27,7 @@ from pplava_core.shapes import questions as world
 from pplava_core.shapes.scene import COLOURS, KINDS, Scene
 from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.features import FeatureStore, Progress
-from pplava_core.train.mentions import MentionHeads, facts, stacked
+from pplava_core.train.mentions import MentionHeads, differences, facts, stacked
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
 from pplava_core.train.rows import LENGTH_STEP, Row, filled, row_of, who_sees_whom
@@ -323,23 +323,31 @@ class InstructStage:
     def _noted_loss(self, batch: InstructBatch, told: Told) -> Tensor:
         """Return how badly the states of mentions and options tell what they are about."""
         heads = self.model.heads
+        loss = told.logits.new_zeros(())
         mentions = [
             (number, told.before + place, facts(batch.scenes[pack.clip], things))
             for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))
             for place, things in row.mentions
         ]
+        if mentions:
+            classes, measures = stacked([one[2] for one in mentions], loss.device)
+            loss = loss + heads.facts_loss(_at(told.states, mentions), classes, measures)
         options = [
             (number, told.before + place, float(right))
             for number, row in enumerate(told.rows)
             for place, right in row.options
         ]
-        loss = told.logits.new_zeros(())
-        if mentions:
-            classes, measures = stacked([one[2] for one in mentions], loss.device)
-            loss = loss + heads.facts_loss(_at(told.states, mentions), classes, measures)
         if options:
             right = torch.tensor([one[2] for one in options], device=loss.device)
             loss = loss + heads.options_loss(_at(told.states, options), right)
+        pairs = [
+            (number, told.before + place, differences(batch.scenes[pack.clip], *things))
+            for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))
+            for place, things in row.pairs
+        ]
+        if pairs:
+            true = torch.tensor([one[2] for one in pairs], device=loss.device)
+            loss = loss + heads.differences_loss(_at(told.states, pairs), true)
         return loss
 
     def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:

@@ -3,15 +3,15 @@
 Answers alone teach slowly: "is the red star left of the ring?" gives one bit, and only a model
 that has found both things can make sense of it. The renderer knows all about both, so the
 instruct stage also has small heads, thrown away afterwards, that read the thing's facts off the
-state of the words that speak of it (how many, what, where, when, whither, how fast), and off the
-state of each option whether it is the right one. Knows scenes and states; no pixels.
+state of the words that speak of it (how many, what, where, when, whither, how fast), off the state
+in which a comparison is answered how the two things differ, and off the state of each option
+whether it is the right one. Knows scenes and states; no pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,10 @@ MEASURES = (
     "vanishes_seconds", "lasts_seconds", "size", "speed",
 )  # fmt: skip
 "The facts that are measured, each about as wide as 1."
-_SIZES = [*CLASSES.values(), len(MEASURES), 1]
-"What a head tells: classes, measures, and of an option whether it is right."
+DIFFERENCES = ("right_of", "below", "larger", "later", "faster")
+"By how much the first of two things is more than the second."
+_SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES)]
+"What a head tells: classes, measures, of an option whether it is right, differences."
 UNKNOWN = -100
 _SHORT_SECONDS = 4.0
 "By which times are divided; longer ones grow like a logarithm."
@@ -88,6 +90,18 @@ def facts(scene: Scene, things: Sequence[int]) -> tuple[list[int], list[float]]:
     return classes, measures
 
 
+def differences(scene: Scene, one: int, other: int) -> list[float]:
+    """Return a number for each of `DIFFERENCES` of two things that a question compares."""
+    first, second = scene.things[one], scene.things[other]
+    return [
+        4.0 * (first.start[0] - second.start[0]),
+        4.0 * (first.start[1] - second.start[1]),
+        2.0 * math.log(first.radius / second.radius),
+        4.0 * (first.appears - second.appears),
+        2.0 * (first.speed - second.speed),
+    ]
+
+
 class MentionHeads(nn.Module):
     """Read facts and right options off states of the language model.
 
@@ -111,32 +125,38 @@ class MentionHeads(nn.Module):
         """
         losses = []
         known = ~measures.isnan()
-        for read, state in zip(self.read, states, strict=True):
-            told = (
-                read(filled(state))[: len(state)]
-                .float()
-                .split([*CLASSES.values(), len(MEASURES), 1], dim=-1)
-            )
+        for told in self._told(states):
             named = [
                 functional.cross_entropy(one, column, ignore_index=UNKNOWN, reduction="sum")
                 / math.log(size)
                 for one, column, size in zip(told, classes.T, CLASSES.values(), strict=False)
             ]
-            gaps = functional.smooth_l1_loss(told[-2][known], measures[known], reduction="sum")
+            told_of = told[len(CLASSES)]
+            gaps = functional.smooth_l1_loss(told_of[known], measures[known], reduction="sum")
             losses.append((sum(named) + gaps) / max(len(classes), 1))
-        total: Any = sum(losses)
-        return total / len(losses)
+        return self._mean(losses)
 
     def options_loss(self, states: Sequence[Tensor], right: Tensor) -> Tensor:
         """Return the cross-entropy of which options are right, ``(O,)`` of 0 and 1."""
-        losses = [
-            functional.binary_cross_entropy_with_logits(
-                read(filled(state))[: len(state), -1].float(), right
-            )
-            for read, state in zip(self.read, states, strict=True)
-        ]
-        total: Any = sum(losses)
-        return total / len(losses)
+        return self._mean(
+            functional.binary_cross_entropy_with_logits(told[-2][:, 0], right)
+            for told in self._told(states)
+        )
+
+    def differences_loss(self, states: Sequence[Tensor], true: Tensor) -> Tensor:
+        """Return how far the differences of two things ``(P, 5)`` read off are from the true."""
+        return self._mean(
+            functional.smooth_l1_loss(told[-1], true, reduction="sum") / max(len(true), 1)
+            for told in self._told(states)
+        )
+
+    def _told(self, states: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what is read off the states of each layer, split by `_SIZES`."""
+        for read, state in zip(self.read, states, strict=True):
+            yield read(filled(state))[: len(state)].float().split(_SIZES, dim=-1)
+
+    def _mean(self, losses: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(losses)).mean()
 
 
 def stacked(

@@ -23,10 +23,10 @@ from pplava_core.shapes.scene import Scene
 from pplava_core.train.recipe import Data
 
 _TYPE_WEIGHTS = {
-    "count": 2.5, "count_colour": 2.0, "count_kind": 2.0, "kind": 0.8, "position": 1.2,
-    "motion": 1.6, "read": 1.5, "face": 1.2, "relation": 2.5, "larger": 1.5, "order": 1.5,
-    "before": 2.0, "faster": 2.0, "event": 1.2, "blink": 1.6, "when": 1.6, "choice": 3.0,
-    "caption": 2.5,
+    "count": 3.0, "count_colour": 2.0, "count_kind": 2.0, "colour": 0.7, "kind": 0.7,
+    "presence": 0.8, "position": 1.2, "motion": 1.2, "read": 2.0, "relation": 4.0, "larger": 2.5,
+    "order": 2.0, "before": 2.0, "faster": 3.0, "event": 0.7, "blink": 1.6, "when": 2.0,
+    "duration": 1.2, "choice": 5.0, "caption": 2.5,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (

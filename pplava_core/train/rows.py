@@ -45,6 +45,8 @@ class Row:
     "Where words end that speak of things, and the numbers of the things."
     options: list[tuple[int, bool]]
     "Where each option ends, and whether it is the right one."
+    pairs: list[tuple[int, tuple[int, int]]]
+    "Where two things are compared, and which, in the order in which they are spoken of."
 
 
 def row_of(pack: Pack, words: NanoWords) -> Row:
@@ -56,6 +58,7 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
     places: list[int] = []
     mentions: list[tuple[int, tuple[int, ...]]] = []
     options: list[tuple[int, bool]] = []
+    pairs: list[tuple[int, tuple[int, int]]] = []
     for number, question in enumerate(pack.questions):
         asked = words.prompt_ids(question.text)[len(head) :]
         answer = [*words.tokenizer.encode(question.answer, add_special_tokens=False).ids]
@@ -73,7 +76,9 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
                 mentions += [(len(ids) + place, things) for place, things in said]
             options += [(len(ids) + place, right) for place, right in _options(question, words)]
             # Whatever is asked for must be known where the answer begins.
-            if question.type not in _PAIRED:
+            if question.type in _PAIRED:
+                pairs += [(first, (one[0], other[0])) for (_, one), (_, other) in [sorted(said)]]
+            else:
                 mentions.append((first, question.targets))
         ids += [*asked, *answer]
         parts += [1 if pack.talk else number + 1] * (len(asked) + len(answer))
@@ -85,6 +90,7 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
         places=places,
         mentions=mentions,
         options=options,
+        pairs=pairs,
     )
 
 
