@@ -30,7 +30,7 @@ from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.mentions import MentionHeads, differences, facts, stacked
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
-from pplava_core.train.rows import LENGTH_STEP, Row, filled, row_of, who_sees_whom
+from pplava_core.train.rows import LENGTH_STEP, OPTION_LETTERS, Row, filled, row_of, who_sees_whom
 from pplava_core.window import Window
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
@@ -333,13 +333,14 @@ class InstructStage:
             classes, measures = stacked([one[2] for one in mentions], loss.device)
             loss = loss + heads.facts_loss(_at(told.states, mentions), classes, measures)
         options = [
-            (number, told.before + place, float(right))
+            (number, told.before + place, (float(right), OPTION_LETTERS.index(letter)))
             for number, row in enumerate(told.rows)
-            for place, right in row.options
+            for place, letter, right in row.options
         ]
         if options:
-            right = torch.tensor([one[2] for one in options], device=loss.device)
-            loss = loss + heads.options_loss(_at(told.states, options), right)
+            right = torch.tensor([one[2][0] for one in options], device=loss.device)
+            letters = torch.tensor([one[2][1] for one in options], device=loss.device)
+            loss = loss + heads.options_loss(_at(told.states, options), right, letters)
         pairs = [
             (number, told.before + place, differences(batch.scenes[pack.clip], *things))
             for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))

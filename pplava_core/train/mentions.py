@@ -5,7 +5,7 @@ that has found both things can make sense of it. The renderer knows all about bo
 instruct stage also has small heads, thrown away afterwards, that read the thing's facts off the
 state of the words that speak of it (how many, what, where, when, whither, how fast), off the state
 in which a comparison is answered how the two things differ, and off the state of each option
-whether it is the right one. Knows scenes and states; no pixels.
+its letter and whether it is the right one. Knows scenes and states; no pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pplava_core.shapes.scene import (
     MOTIONS,
     Scene,
 )
-from pplava_core.train.rows import filled
+from pplava_core.train.rows import OPTION_LETTERS, filled
 
 _MARKS = ("", *FACES, *DIGITS, *LETTERS)
 CLASSES = {
@@ -48,8 +48,8 @@ MEASURES = (
 "The facts that are measured, each about as wide as 1."
 DIFFERENCES = ("right_of", "below", "larger", "later", "faster")
 "By how much the first of two things is more than the second."
-_SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES)]
-"What a head tells: classes, measures, of an option whether it is right, differences."
+_SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES), len(OPTION_LETTERS)]
+"What a head tells: classes, measures, of an option whether it is right, differences, its letter."
 UNKNOWN = -100
 _SHORT_SECONDS = 4.0
 "By which times are divided; longer ones grow like a logarithm."
@@ -136,17 +136,24 @@ class MentionHeads(nn.Module):
             losses.append((sum(named) + gaps) / max(len(classes), 1))
         return self._mean(losses)
 
-    def options_loss(self, states: Sequence[Tensor], right: Tensor) -> Tensor:
-        """Return the cross-entropy of which options are right, ``(O,)`` of 0 and 1."""
+    def options_loss(self, states: Sequence[Tensor], right: Tensor, letters: Tensor) -> Tensor:
+        """Return the cross-entropy of which options are right and which letters they have.
+
+        Args:
+            states: ``(O, D)`` of each layer, where the options end.
+            right: ``(O,)`` of 0 and 1.
+            letters: ``(O,)``, numbers in `OPTION_LETTERS`.
+        """
         return self._mean(
-            functional.binary_cross_entropy_with_logits(told[-2][:, 0], right)
+            functional.binary_cross_entropy_with_logits(told[-3][:, 0], right)
+            + functional.cross_entropy(told[-1], letters)
             for told in self._told(states)
         )
 
     def differences_loss(self, states: Sequence[Tensor], true: Tensor) -> Tensor:
         """Return how far the differences of two things ``(P, 5)`` read off are from the true."""
         return self._mean(
-            functional.smooth_l1_loss(told[-1], true, reduction="sum") / max(len(true), 1)
+            functional.smooth_l1_loss(told[-2], true, reduction="sum") / max(len(true), 1)
             for told in self._told(states)
         )
 

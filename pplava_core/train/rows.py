@@ -20,12 +20,15 @@ from pplava_core.models.language.words import VISUAL_ID
 from pplava_core.shapes.questions import Question
 from pplava_core.train.packs import Pack
 
+OPTION_LETTERS = "ABCD"
 LENGTH_STEP = 32
 """Lengths are filled up to multiples of this: matrix products of a size that was met before need
 no preparing, which takes a third of a step otherwise."""
 _UNSEEN = -1e9
 _PAIRED = ("relation", "larger", "faster", "order", "before")
-"Types about two things, of which neither is what the answer is about."
+"Types about two things."
+_CHOSEN = ("larger", "faster", "order")
+"Those of them whose answer names one of the two, the first of the targets."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,8 @@ class Row:
     "Where each of them is foretold."
     mentions: list[tuple[int, tuple[int, ...]]]
     "Where words end that speak of things, and the numbers of the things."
-    options: list[tuple[int, bool]]
-    "Where each option ends, and whether it is the right one."
+    options: list[tuple[int, str, bool]]
+    "Where each option ends, its letter, and whether it is the right one."
     pairs: list[tuple[int, tuple[int, int]]]
     "Where two things are compared, and which, in the order in which they are spoken of."
 
@@ -57,7 +60,7 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
     weights: list[float] = []
     places: list[int] = []
     mentions: list[tuple[int, tuple[int, ...]]] = []
-    options: list[tuple[int, bool]] = []
+    options: list[tuple[int, str, bool]] = []
     pairs: list[tuple[int, tuple[int, int]]] = []
     for number, question in enumerate(pack.questions):
         asked = words.prompt_ids(question.text)[len(head) :]
@@ -74,11 +77,13 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
             else:
                 said = _mentions(question, words)
                 mentions += [(len(ids) + place, things) for place, things in said]
-            options += [(len(ids) + place, right) for place, right in _options(question, words)]
+            options += [(len(ids) + place, *one) for place, *one in _options(question, words)]
             # Whatever is asked for must be known where the answer begins.
             if question.type in _PAIRED:
                 pairs += [(first, (one[0], other[0])) for (_, one), (_, other) in [sorted(said)]]
-            else:
+            if question.type in _CHOSEN:
+                mentions.append((first, question.targets[:1]))
+            elif question.type not in _PAIRED:
                 mentions.append((first, question.targets))
         ids += [*asked, *answer]
         parts += [1 if pack.talk else number + 1] * (len(asked) + len(answer))
@@ -115,12 +120,12 @@ def _told(question: Question, words: NanoWords) -> list[tuple[int, tuple[int, ..
     return found
 
 
-def _options(question: Question, words: NanoWords) -> list[tuple[int, bool]]:
-    """Return the number of the token that ends each option, and whether it is right."""
+def _options(question: Question, words: NanoWords) -> list[tuple[int, str, bool]]:
+    """Return the number of the token that ends each option, its letter, and if it is right."""
     found = []
-    for letter, option in zip("ABCDEFGH", question.options, strict=False):
+    for letter, option in zip(OPTION_LETTERS, question.options, strict=False):
         end = question.text.rindex(option) + len(option)
-        found.append((_token_at(question.text, end, words), letter == question.answer))
+        found.append((_token_at(question.text, end, words), letter, letter == question.answer))
     return found
 
 
