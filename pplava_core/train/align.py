@@ -137,7 +137,8 @@ class AlignStage:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Return, on unseen scenes, how often the peak and how much relevance is on the thing."""
-        on_thing, mass, named, counted = 0.0, 0.0, 0.0, 0
+        on_thing, mass, counted = 0.0, 0.0, 0
+        named: list[Tensor] = []
         for number in range(12):
             batch = self.batch(number, "validation").to(self.video.device)
             patches = self._unit_patches(self._features(batch.frames))
@@ -152,8 +153,9 @@ class AlignStage:
             on_thing += hit[asked].float().sum().item()
             mass += (relevance * (targets > 0))[asked].sum().item()
             counted += int(asked.sum())
-            named += self._kind_accuracy(patches, batch.patch_labels) / 12
-        return {"peak": on_thing / counted, "mass": mass / counted, "kind": named}
+            named.append(self._kinds_told(patches, batch.patch_labels))
+        told = torch.cat(named).float().mean().item()
+        return {"peak": on_thing / counted, "mass": mass / counted, "kind": told}
 
     def _features(self, frames: Tensor) -> Tensor:
         """Return the tower's ``(C, T, H, W, D)``."""
@@ -167,11 +169,12 @@ class AlignStage:
     def _unit_texts(self, texts: Sequence[str]) -> Tensor:
         return functional.normalize(self.video.embed_texts(texts).float(), dim=-1)
 
-    def _kind_accuracy(self, patches: Tensor, labels: Tensor) -> float:
+    def _kinds_told(self, patches: Tensor, labels: Tensor) -> Tensor:
+        """Return of each patch that shows a thing whether the thing's kind fits it best."""
         names = self._unit_texts(KINDS)
         shown = labels >= 0
         guessed = (patches[shown] @ names.T).argmax(1)
-        return (guessed == labels[shown] % len(KINDS)).float().mean().item()
+        return guessed == labels[shown] % len(KINDS)
 
     def _rendered(self, scenes: Sequence[Scene], rng: np.random.Generator) -> AlignBatch:
         frames, texts, clip_of, targets, labels, marks, layouts = [], [], [], [], [], [], []

@@ -24,18 +24,17 @@ from pplava_core.models.language.tokenizer import NanoWords
 from pplava_core.models.language.words import pad_rows
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
-from pplava_core.shapes.scene import COLOURS, KINDS, Scene
-from pplava_core.train.align import patch_cosines, target_map
+from pplava_core.train import fresh_model
+from pplava_core.train.align import patch_cosines
+from pplava_core.train.batches import InstructBatch, batch_of, drawn_window, full_window
 from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.mentions import MentionHeads, differences, facts, stacked
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
 from pplava_core.train.rows import LENGTH_STEP, OPTION_LETTERS, Row, filled, row_of, who_sees_whom
-from pplava_core.window import Window
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
 _VALIDATION_CLIPS = 8
-_EMBEDDING_SPREAD = 0.4
 _SCALE_BATCHES = 40
 _GROUNDING_SHARE = 0.05
 """AdamW does not care how large the text tower's gradients are, but the clipping of all together
@@ -45,23 +44,6 @@ _WORDY = 0.9
 "How many packs of a batch with long prompts have one."
 _LONG_TEXT_CHARACTERS = 160
 "Texts longer than this are embedded apart, so that short ones are not padded to their length."
-
-
-@dataclass(frozen=True, kw_only=True)
-class InstructBatch:
-    """A few grids of one shape and packs of questions about them."""
-
-    features: Tensor
-    "``(C, T, H, W, D)``."
-    targets: Tensor
-    "``(P, T H W)``: where each pack's things are, sums to 1; even where it is about nothing."
-    lengths_seconds: Tensor
-    "``(C,)``; 0 is a picture."
-    packs: tuple[Pack, ...]
-    scenes: tuple[Scene, ...]
-    "What the clips show."
-    window: Window
-    "What the grids are pooled with."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +126,10 @@ class InstructStage:
         self.store = FeatureStore(recipe, model, "train", counts, progress)
         self.validation = FeatureStore(recipe, model, "validation", held_out, progress)
         if "instruct" not in model.config.training:
-            self._prepare()
+            fresh_model.stretch_texts(model)
+            fresh_model.measure_scale(model, self._pool_films)
+            fresh_model.seed_words(model)
+            fresh_model.seed_attention(model)
 
     def batch(self, number: int) -> InstructBatch:
         """Return batch `number`, made from the recipe's seed and this number alone."""
@@ -166,57 +151,8 @@ class InstructStage:
             for clip, scene in enumerate(scenes)
             for _ in range(data.packs_per_clip)
         ]
-        window = self._window(number, rng, kind)
-        return self._batch(self.store, kind, chosen.tolist(), scenes, packs, window)
-
-    def _batch(
-        self,
-        store: FeatureStore,
-        kind: str,
-        numbers: Sequence[int],
-        scenes: Sequence[Scene],
-        packs: Sequence[Pack],
-        window: Window,
-    ) -> InstructBatch:
-        """Put grids, masks and packs together."""
-        features = np.stack([store.features[kind][n] for n in numbers])
-        coverage = [store.coverage[kind][n].astype(np.float32) / 255 for n in numbers]
-        even = np.full(features.shape[1:4], 1 / np.prod(features.shape[1:4]), np.float32)
-        maps = [target_map(coverage[pack.clip], pack.targets) for pack in packs]
-        lengths = [scene.duration_seconds for scene in scenes]
-        return InstructBatch(
-            features=torch.from_numpy(features),
-            targets=torch.from_numpy(np.stack([even if m is None else m for m in maps])).flatten(1),
-            lengths_seconds=torch.tensor(lengths) * (kind != "stills"),
-            packs=tuple(packs),
-            scenes=tuple(scenes),
-            window=window,
-        )
-
-    def _window(self, number: int, rng: np.random.Generator, kind: str) -> Window:
-        """Return the batch's window: coarse ones come first and now and then later.
-
-        Coarse windows leave a quarter of the tokens, so that words, colours and shapes are
-        learned at a quarter of the price; and a model that has seen both takes any budget.
-        Windows of long films are longer, so that they leave as many tokens.
-        """
-        config, data = self.video.config, self.recipe.data
-        if kind == "stills":
-            return config.image_window
-        window = self._full_window(kind)
-        if number >= data.coarse_batches and rng.random() >= data.coarse_share:
-            return window
-        frames, rows, columns = window.kernel
-        return Window((frames, 2 * rows, 2 * columns))
-
-    def _full_window(self, kind: str) -> Window:
-        """Return the model's window for films, so much longer as a long film has more frames."""
-        window = self.video.config.window
-        if kind != "long":
-            return window
-        frames, rows, columns = window.kernel
-        longer = self.recipe.data.long_frames // self.video.config.num_frames
-        return Window((frames * longer, rows, columns))
+        window = drawn_window(self.video.config, data, number, rng, kind)
+        return batch_of(self.store, kind, chosen.tolist(), scenes, packs, window)
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the mean cross-entropy of the answers' tokens, and of the relevance."""
@@ -283,7 +219,8 @@ class InstructStage:
             for clip, scene in enumerate(scenes)
             for pack in question_packs(clip, world.ask(scene, rng, types))
         ]
-        return self._batch(store, kind, numbers, scenes, packs, self._full_window(kind))
+        window = full_window(self.video.config, self.recipe.data, kind)
+        return batch_of(store, kind, numbers, scenes, packs, window)
 
     def _told(self, batch: InstructBatch, relevance: Tensor) -> Told:
         """Run the language model over packs pooled by their relevance ``(P, T H W)``."""
@@ -392,77 +329,14 @@ class InstructStage:
         order = torch.tensor([*short, *long], device=parts[0].device).argsort()
         return functional.normalize(torch.cat(parts).float(), dim=-1)[order]
 
-    def _prepare(self) -> None:
-        """Ready a freshly aligned model: long texts, feature scale, words that mean something."""
+    def _pool_films(self) -> None:
+        """Pool some films as the model itself will."""
         model = self.video
-        if model.aligner.context_length < 100:
-            model.aligner.extend_context()
-            text = {**model.config.aligner["text"], "context_length": model.aligner.context_length}
-            aligner = {**model.config.aligner, "text": text}
-            model.config = dataclasses.replace(model.config, aligner=aligner)
-        self._measure_scale()
-        self._seed_words()
-        self._seed_attention()
-
-    @torch.no_grad()
-    def _measure_scale(self) -> None:
-        """Measure mean and spread of every channel of the pooled features."""
-        model = self.video
-        sums = torch.zeros(2, model.parts.scale.mean.shape[0], dtype=torch.float64)
-        count = 0
-
-        def add_up(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            nonlocal count, sums
-            flat = inputs[0].flatten(0, -2).double().cpu()
-            sums += torch.stack([flat.sum(0), flat.square().sum(0)])
-            count += len(flat)
-
-        listening = model.parts.scale.register_forward_pre_hook(add_up)
         films = (batch for batch in map(self.batch, itertools.count()) if _is_film(batch, model))
         for batch in itertools.islice(films, _SCALE_BATCHES):
             batch = dataclasses.replace(batch, window=model.config.window)
             relevance = (model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
             self._visual_tokens(batch, relevance)
-        listening.remove()
-        mean, square = sums / count
-        model.parts.scale.mean.copy_(mean)
-        model.parts.scale.spread.copy_((square - mean**2).clamp(min=1e-8).sqrt())
-
-    @torch.no_grad()
-    def _seed_words(self) -> None:
-        """Start the words for colours and shapes where the text tower has them."""
-        model = self.video
-        embedding: Any = model.llm.get_input_embeddings()
-        table = embedding.weight
-        table.mul_(_EMBEDDING_SPREAD / table.std())
-        words = [*COLOURS, *KINDS]
-        meanings = functional.normalize(model.embed_texts(words).float(), dim=-1)
-        for word, meaning in zip(words, meanings, strict=True):
-            ids = model.words.tokenizer.encode(word, add_special_tokens=False).ids
-            if len(ids) == 1 and len(meaning) == table.shape[1]:
-                table[ids[0]] = meaning * len(meaning) ** 0.5 * _EMBEDDING_SPREAD
-
-    @torch.no_grad()
-    def _seed_attention(self) -> None:
-        """Let half of the heads begin by looking at what is like the token that looks.
-
-        Words and pooled tokens start from one space, so "red" then finds what is red; from queries
-        and keys that have nothing to do with each other it would be long until two things that
-        were pooled together are told apart.
-        """
-        settings: Any = self.video.llm.config
-        heads = settings.num_attention_heads
-        width = settings.hidden_size // heads
-        matching = width * (heads // 2)
-        for layer in self.video.llm.model.layers:
-            attention: Any = layer.self_attn
-            if attention.k_proj.weight.shape != attention.q_proj.weight.shape:
-                continue  # heads that share keys have no keys of their own
-            rows = torch.empty_like(attention.q_proj.weight[:matching])
-            for first in range(0, matching, width):
-                nn.init.orthogonal_(rows[first : first + width])
-            attention.q_proj.weight[:matching] = rows
-            attention.k_proj.weight[:matching] = rows
 
 
 def _at(states: Sequence[Tensor], places: Sequence[tuple[int, int, Any]]) -> list[Tensor]:
