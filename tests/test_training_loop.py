@@ -127,8 +127,8 @@ def test_what_does_not_learn_stays(tmp_path):
 
 def test_biases_are_not_decayed_and_the_text_tower_has_its_own_rate():
     model = nn.Module()
-    model.llm, model.aligner = nn.Linear(3, 3), nn.Linear(3, 3)
-    stage = SimpleNamespace(model=model, trained=("llm.", "aligner."))
+    model.video = nn.ModuleDict({"llm": nn.Linear(3, 3), "aligner": nn.Linear(3, 3)})
+    stage = SimpleNamespace(model=model, trained=("video.llm.", "video.aligner."))
     settings = Optimiser(learning_rate=1.0, weight_decay=0.5, text_tower_rate=0.1)
     groups = loop.build_optimiser(stage, settings).param_groups
     seen = {(len(group["params"][0].shape), group["weight_decay"], group["lr"]) for group in groups}
