@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -371,6 +372,19 @@ def test_a_long_description_tells_what_happens():
             marked += bool(thing.mark)
     assert told > 100
     assert marked > 20
+
+
+@pytest.mark.parametrize(
+    "words", ["an a", "a c", "an e", "an f", "an h", "a k", "an l", "a p", "a t", "an x",
+              "a 1", "a 7", "an 8", "a 9", "a smile", "a frown"],
+)  # fmt: skip
+def test_marks_have_the_article_that_is_heard(words):
+    scene = draw_scene(0)
+    mark = words.split()[1]
+    mark = mark.upper() if len(mark) == 1 else mark
+    thing = dataclasses.replace(scene.things[0], mark=mark)
+    told = caption(dataclasses.replace(scene, things=(thing,)), "long")
+    assert f" with {words} on it" in told
 
 
 def test_a_normal_description_tells_where_to_or_where():

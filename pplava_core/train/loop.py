@@ -250,6 +250,7 @@ def _save_state(accelerator: Any, folder: Path, recipe: Recipe, step: int) -> No
         shutil.rmtree(new, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(new), safe_serialization=False)
+    accelerator.wait_for_everyone()  # another process may still be writing into the folder
     if accelerator.is_main_process:
         # This file comes last and goes first: where it is, a state is whole.
         with replacing(new / "step.json") as temporary:
