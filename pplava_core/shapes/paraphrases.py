@@ -8,10 +8,7 @@ PARAPHRASES: dict[str, tuple[str, ...]] = {
     "count_kind": ("how many {0}s appear in the video?", "how many {0}s do you see?"),
     "colour": ("which colour is {0}?", "do you see what colour {0} has?"),
     "kind": ("tell me the shape of {0}.", "what kind of object is {0}?"),
-    "position": (
-        "in which part of the video can {0} be seen?",
-        "tell me where in the video {0} is.",
-    ),
+    "position": ("in which part of the video can {0} be seen?", "tell me where {0} is."),
     "presence": ("does the video have a {0} in it?", "can a {0} be found in the picture?"),
     "motion": ("what is the direction in which {0} moves?", "which way is {0} going?"),
     "order": ("which one do you see first, {0} or {1}?", "is {0} or {1} the first to appear?"),

@@ -391,7 +391,7 @@ _ASKED_FOR: dict[str, tuple[str, ...]] = {
     "right": ("whether {0} is to the right of {1}", "if {0} lies right of {1}"),
     "above": ("whether {0} is above {1}", "if {0} is higher than {1}"),
     "below": ("whether {0} is below {1}", "if {0} is lower than {1}"),
-    "side": ("on which side of {1} {0} is", "where {0} is, seen from {1}"),
+    "side": ("on which side of {1} {0} is", "where {0} lies, seen from {1}"),
     "larger": ("which is larger, {0} or {1}", "whether {0} or {1} is bigger"),
     "faster": ("which is faster, {0} or {1}", "whether {0} or {1} moves faster"),
     "before": ("whether {0} appears before {1}", "if {0} comes before {1}"),

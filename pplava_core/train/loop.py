@@ -203,10 +203,11 @@ def _one_step(
 
 def _average_gradients(accelerator: Any, parameters: list[nn.Parameter]) -> None:
     """Give all processes the mean of their gradients; what one did not use has none to add."""
+    gradients = []
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters]
+        gradients.append(parameter.grad)
     together = nn.utils.parameters_to_vector(gradients)
     mean = accelerator.reduce(together, reduction="mean")
     nn.utils.vector_to_parameters(mean, gradients)

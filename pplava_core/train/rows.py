@@ -77,7 +77,10 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
             else:
                 said = _mentions(question, words)
                 mentions += [(len(ids) + place, things) for place, things in said]
-            options += [(len(ids) + place, *one) for place, *one in _options(question, words)]
+            options += [
+                (len(ids) + place, letter, right)
+                for place, letter, right in _options(question, words)
+            ]
             # Whatever is asked for must be known where the answer begins.
             if question.type in _PAIRED:
                 pairs += [(first, (one[0], other[0])) for (_, one), (_, other) in [sorted(said)]]
