@@ -366,7 +366,7 @@ _OUTRIGHT: dict[str, tuple[str, ...]] = {
         "describe everything that happens in the video.",
         "describe this clip at length.",
         "give a detailed description.",
-        "say in detail what happens in the video.",
+        "tell in detail what the video shows.",
         "describe all objects and what they do.",
         "what happens to each object? describe it in detail.",
     ),
