@@ -5,10 +5,10 @@
 
 Every run is a small language model that learns from the same films, seen by the same frozen
 tower, for as many steps and through as many tokens; only the pooling differs. `--aligned` may
-also be a whole model, of which the tower and the aligner are taken. Pooled features
-are standardised per channel over the training set for every variant. A run that is done is
-kept, one that was killed goes on: start the command again, also several at a time. The table
-of all that is done is printed, and written into the folder as `table.json`.
+also be a whole model, of which the tower and the aligner are taken. Pooled features are
+standardised per channel over the training set for every variant. A run that is done is kept, one
+that was killed goes on: start the command again, also several at a time. The table of all that is
+done is printed, and written into the folder as `table.json`.
 
 Scored on held-out films by whether every token of the right answer is the likeliest one after
 those before it, which is whether the greedy answer is right to the letter.

@@ -4,9 +4,9 @@
     pplava eval shapes --data redundant -o redundant.json
     python benchmarks/certificate_length.py redundant redundant.json [--picture certificate.png]
 
-The certificate of a question is the time in which all that it asks about can be seen (the last of
-it to be seen alone, where two things are compared). Nothing is asked again: the answers are read
-from the file that the second command wrote. Prints a table with 95 % intervals, over seconds and
+The certificate of a question is for how long the thing is there that it asks about; of several,
+the one that is there the shortest. Nothing is asked again: the answers are read from the file that
+the second command wrote. Prints a table with 95 % intervals, over seconds and
 over the share of the film, and draws both if asked to.
 """
 

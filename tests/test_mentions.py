@@ -23,10 +23,9 @@ from pplava_core.train.mentions import (
     MentionHeads,
     differences,
     facts,
-    stacked,
 )
 from pplava_core.train.packs import Pack
-from pplava_core.train.rows import LENGTH_STEP, filled, row_of
+from pplava_core.train.rows import row_of
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_a_mention_is_noted_where_its_words_end(words):
                 question = dataclasses.replace(question, text=text)
             pack = Pack(clip=0, guide="x", targets=question.targets, questions=(question,))
             row = row_of(pack, words)
-            own = row.mentions[: len(question.mentions)]
+            own = row.notes.mentions[: len(question.mentions)]
             if question.type == "caption":
                 places = [place for place, _ in own]
                 assert places == sorted(set(places))
@@ -104,17 +103,17 @@ def test_a_mention_is_noted_where_its_words_end(words):
                 assert said.rstrip("s").endswith(mention.words.lower().rstrip("s"))
                 assert things == mention.things
                 noted += 1
-            rest = row.mentions[len(own) :]
+            rest = row.notes.mentions[len(own) :]
             if question.type in ("relation", "larger", "faster", "order", "before"):
                 first = row.places[0]
                 chosen = question.type in ("larger", "faster", "order")
                 assert rest == [(first, question.targets[:1])] * chosen
                 spoken = sorted((question.text.rindex(m.words), m) for m in question.mentions)
                 pair = tuple(mention.things[0] for _, mention in spoken)
-                assert row.pairs == [(row.places[0], pair)]
+                assert row.notes.pairs == [(row.places[0], pair)]
                 compared.add(question.type)
             else:
-                assert row.pairs == []
+                assert row.notes.pairs == []
                 assert rest == [(row.places[0], question.targets)]
     assert noted > 300
     assert len(compared) == 5
@@ -142,9 +141,9 @@ def test_options_are_noted_with_the_right_one(words):
         for question in world.ask(scene, rng, ["choice"]):
             pack = Pack(clip=0, guide="x", targets=(), questions=(question,))
             row = row_of(pack, words)
-            assert [right for _, _, right in row.options].count(True) == 1
+            assert [right for _, _, right in row.notes.options].count(True) == 1
             for (place, told, right), option, letter in zip(
-                row.options, question.options, "ABCD", strict=True
+                row.notes.options, question.options, "ABCD", strict=True
             ):
                 assert text_until(row, place, words).endswith(option.lower())
                 assert told == letter
@@ -157,22 +156,21 @@ def test_of_earlier_turns_nothing_is_noted(words):
     turns = world.dialogue(draw_scene(4), np.random.default_rng(1), 4)
     pack = Pack(clip=0, guide="x", targets=(), questions=tuple(turns), talk=True, untaught=3)
     whole = dataclasses.replace(pack, untaught=0)
-    late = row_of(pack, words).mentions
-    assert late == row_of(whole, words).mentions[-len(late) :]
-    assert len(late) < len(row_of(whole, words).mentions)
+    late = row_of(pack, words).notes.mentions
+    assert late == row_of(whole, words).notes.mentions[-len(late) :]
+    assert len(late) < len(row_of(whole, words).notes.mentions)
 
 
 def test_heads_read_what_states_say_and_skip_what_is_not_known():
     torch.manual_seed(0)
     scenes = [draw_scene(number) for number in range(40)]
     noted = [facts(scene, (0,)) for scene in scenes] + [facts(scenes[0], ())]
-    classes, measures = stacked(noted, torch.device("cpu"))
     heads = MentionHeads(64, (1, 2))
     states = [torch.randn(len(noted), 64) for _ in heads.layers]
     optimiser = torch.optim.Adam([*heads.parameters(), *(s.requires_grad_() for s in states)], 0.1)
     losses = []
     for _ in range(200):
-        loss = heads.facts_loss(states, classes, measures)
+        loss = heads.facts_loss(states, noted)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -181,14 +179,5 @@ def test_heads_read_what_states_say_and_skip_what_is_not_known():
     assert heads.differences_loss([state[: len(true)] for state in states], true).isfinite()
     assert losses[0] > 3
     assert losses[-1] < 0.05
-    nothing = stacked([facts(scenes[0], ())], torch.device("cpu"))
-    assert math.isfinite(heads.facts_loss([s[:1] for s in states], *nothing).item())
-
-
-def test_filling_up_changes_no_state():
-    states = torch.randn(LENGTH_STEP + 3, 5)
-    longer = filled(states)
-    assert len(longer) == 2 * LENGTH_STEP
-    assert torch.equal(longer[: len(states)], states)
-    assert not longer[len(states) :].any()
-    assert len(filled(longer)) == len(longer)
+    nothing = [facts(scenes[0], ())]
+    assert math.isfinite(heads.facts_loss([s[:1] for s in states], nothing).item())

@@ -430,6 +430,16 @@ def test_settings_of_the_model_may_be_changed_for_the_second_stage(aligned, tmp_
     assert same_weights(model.state_dict(), again.state_dict())
 
 
+def test_of_the_language_model_only_what_is_named_changes(aligned, tmp_path):
+    path = instruct_recipe(tmp_path, aligned, changes={"llm": {"num_hidden_layers": 3}})
+    old = load_model(aligned.model).config.llm
+    assert old["num_hidden_layers"] != 3
+    assert train._initial_model(read_recipe(path)).config.llm == {**old, "num_hidden_layers": 3}
+    path = instruct_recipe(tmp_path, aligned, changes={"llm": 3})
+    with pytest.raises(RecipeError, match="llm must be a table"):
+        read_recipe(path)
+
+
 def test_a_change_that_makes_no_model_is_refused(aligned, tmp_path):
     recipe = instruct_recipe(tmp_path, aligned, changes={"weighting": "gut feeling"})
     with pytest.raises(RecipeError, match="gut feeling"):

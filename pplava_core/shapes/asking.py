@@ -38,8 +38,7 @@ class Question:
     named: bool
     "Whether it names things to be found, as against asking about all of them."
     mentions: tuple[Mention, ...] = field(default=(), compare=False)
-    """What its words speak of, in the order of the wording's gaps; of a description, what the
-    answer speaks of."""
+    "What its words speak of; of a description, what its answer speaks of, in that order."
     options: tuple[str, ...] = field(default=(), compare=False)
     "What can be chosen from, as it stands in the text; the first is A."
 

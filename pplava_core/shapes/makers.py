@@ -8,7 +8,7 @@ from itertools import permutations
 
 from pplava_core.shapes.asking import NOTHING, Asker, Question, is_clear, pick_evenly
 from pplava_core.shapes.descriptions import DETAILS, caption, cell_words, reading_order
-from pplava_core.shapes.prompts import CHOICE_FORMS
+from pplava_core.shapes.prompts import CHOICE_FORMS, OPTION_LETTERS
 from pplava_core.shapes.scene import (
     COLOURS,
     DIGITS,
@@ -231,9 +231,10 @@ def _choice(asker: Asker) -> list[Question]:
     right = int(asker.rng.integers(4))
     options.insert(right, question.answer)
     form = asker.choose(("({}) {}", "{}. {}"))
-    listed = tuple(form.format("ABCD"[i], option) for i, option in enumerate(options))
+    listed = tuple(map(form.format, OPTION_LETTERS, options))
     text = asker.choose(CHOICE_FORMS).format(question.text, " ".join(listed))
-    return [replace(question, type="choice", text=text, answer="ABCD"[right], options=listed)]
+    letter = OPTION_LETTERS[right]
+    return [replace(question, type="choice", text=text, answer=letter, options=listed)]
 
 
 def _caption(asker: Asker) -> list[Question]:

@@ -16,7 +16,7 @@ CHOICE_FORMS = (
     "select the best answer to the following question about the video. {0} {1}",
 )
 "How benchmarks ask with options."
-
+OPTION_LETTERS = "ABCD"
 _MANY_WORDS = 85
 "No token is longer than a word, and CLIP reads 77 of them."
 _LEAD_INS = (

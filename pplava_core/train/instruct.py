@@ -28,10 +28,10 @@ from pplava_core.train import fresh_model
 from pplava_core.train.align import patch_cosines
 from pplava_core.train.batches import InstructBatch, batch_of, drawn_window, full_window
 from pplava_core.train.features import FeatureStore, Progress
-from pplava_core.train.mentions import MentionHeads, differences, facts, stacked
+from pplava_core.train.mentions import MentionHeads, noted_loss
 from pplava_core.train.packs import Pack, draw_pack, question_packs
 from pplava_core.train.recipe import Recipe
-from pplava_core.train.rows import LENGTH_STEP, OPTION_LETTERS, Row, filled, row_of, who_sees_whom
+from pplava_core.train.rows import Row, row_of, who_sees_whom
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
 _VALIDATION_CLIPS = 8
@@ -164,7 +164,13 @@ class InstructStage:
         each = functional.cross_entropy(logits, labels, reduction="none")
         answers = (each * weights).sum() / weights.sum()
         right = (logits.argmax(-1) == labels).float().mean().item()
-        noted = self._noted_loss(batch, told)
+        noted = noted_loss(
+            self.model.heads,
+            told.states,
+            [row.notes for row in told.rows],
+            [batch.scenes[pack.clip] for pack in batch.packs],
+            told.before,
+        )
         numbers = {"answers": answers.item(), "token_accuracy": right, "mentions": noted.item()}
         answers = answers + _MENTIONS_SHARE * noted
         if self.recipe.optimiser.text_tower_rate == 0 or not self.recipe.data.masks:
@@ -228,7 +234,6 @@ class InstructStage:
         tokens = self._visual_tokens(batch, relevance)
         rows = [row_of(pack, words) for pack in batch.packs]
         ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
-        ids = functional.pad(ids, (0, -ids.shape[1] % LENGTH_STEP), value=words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
         before = tokens.shape[1] - 1  # one id of a prompt stands for all the visual tokens
         mask, positions = who_sees_whom(rows, before, embeddings.shape[1])
@@ -244,8 +249,7 @@ class InstructStage:
         places = [before + place for row in rows for place in row.places]
         labels = [label for row in rows for label in row.labels]
         chosen = torch.tensor(numbers, device=states.device)
-        answering = filled(states[chosen, torch.tensor(places, device=states.device)])
-        logits = model.llm.lm_head(answering)[: len(labels)]
+        logits = model.llm.lm_head(states[chosen, torch.tensor(places, device=states.device)])
         weights = torch.tensor([w for row in rows for w in row.weights], device=states.device)
         return Told(
             logits=logits.float(),
@@ -256,37 +260,6 @@ class InstructStage:
             states=[output.hidden_states[layer] for layer in self.model.heads.layers],
             before=before,
         )
-
-    def _noted_loss(self, batch: InstructBatch, told: Told) -> Tensor:
-        """Return how badly the states of mentions and options tell what they are about."""
-        heads = self.model.heads
-        loss = told.logits.new_zeros(())
-        mentions = [
-            (number, told.before + place, facts(batch.scenes[pack.clip], things))
-            for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))
-            for place, things in row.mentions
-        ]
-        if mentions:
-            classes, measures = stacked([one[2] for one in mentions], loss.device)
-            loss = loss + heads.facts_loss(_at(told.states, mentions), classes, measures)
-        options = [
-            (number, told.before + place, (float(right), OPTION_LETTERS.index(letter)))
-            for number, row in enumerate(told.rows)
-            for place, letter, right in row.options
-        ]
-        if options:
-            right = torch.tensor([one[2][0] for one in options], device=loss.device)
-            letters = torch.tensor([one[2][1] for one in options], device=loss.device)
-            loss = loss + heads.options_loss(_at(told.states, options), right, letters)
-        pairs = [
-            (number, told.before + place, differences(batch.scenes[pack.clip], *things))
-            for number, (pack, row) in enumerate(zip(batch.packs, told.rows, strict=True))
-            for place, things in row.pairs
-        ]
-        if pairs:
-            true = torch.tensor([one[2] for one in pairs], device=loss.device)
-            loss = loss + heads.differences_loss(_at(told.states, pairs), true)
-        return loss
 
     def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:
         """Pool each pack's clip by its relevance ``(P, T H W)``: ``(P, N, D_llm)``."""
@@ -337,13 +310,6 @@ class InstructStage:
             batch = dataclasses.replace(batch, window=model.config.window)
             relevance = (model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
             self._visual_tokens(batch, relevance)
-
-
-def _at(states: Sequence[Tensor], places: Sequence[tuple[int, int, Any]]) -> list[Tensor]:
-    """Return the states ``(M, D)`` of each layer at (pack, place, ...)."""
-    packs = torch.tensor([one[0] for one in places], device=states[0].device)
-    tokens = torch.tensor([one[1] for one in places], device=states[0].device)
-    return [each[packs, tokens] for each in states]
 
 
 def _of_another_clip(packs: Sequence[Pack], number: int) -> str:

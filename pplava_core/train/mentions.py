@@ -11,13 +11,15 @@ its letter and whether it is the right one. Knows scenes and states; no pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.shapes.asking import is_clear
+from pplava_core.shapes.prompts import OPTION_LETTERS
 from pplava_core.shapes.scene import (
     COLOURS,
     DIGITS,
@@ -29,7 +31,7 @@ from pplava_core.shapes.scene import (
     MOTIONS,
     Scene,
 )
-from pplava_core.train.rows import OPTION_LETTERS, filled
+from pplava_core.train.notes import Notes
 
 _MARKS = ("", *FACES, *DIGITS, *LETTERS)
 CLASSES = {
@@ -55,7 +57,10 @@ _SHORT_SECONDS = 4.0
 "By which times are divided; longer ones grow like a logarithm."
 
 
-def facts(scene: Scene, things: Sequence[int]) -> tuple[list[int], list[float]]:
+Facts = tuple[list[int], list[float]]
+
+
+def facts(scene: Scene, things: Sequence[int]) -> Facts:
     """Return what is to be known of things that some words speak of.
 
     Returns:
@@ -102,6 +107,21 @@ def differences(scene: Scene, one: int, other: int) -> list[float]:
     ]
 
 
+class Reading(NamedTuple):
+    """What a head reads off states ``(M, D)``."""
+
+    classes: Sequence[Tensor]
+    "``(M, size)`` for each of `CLASSES`."
+    measures: Tensor
+    "``(M, R)``."
+    right: Tensor
+    "``(M,)``: whether an option is the right one, as a logit."
+    differences: Tensor
+    "``(M, 5)``."
+    letters: Tensor
+    "``(M, 4)``: which letter an option has."
+
+
 class MentionHeads(nn.Module):
     """Read facts and right options off states of the language model.
 
@@ -115,26 +135,27 @@ class MentionHeads(nn.Module):
         self.layers = tuple(layers)
         self.read = nn.ModuleList(nn.Linear(width, sum(_SIZES)) for _ in self.layers)
 
-    def facts_loss(self, states: Sequence[Tensor], classes: Tensor, measures: Tensor) -> Tensor:
+    def facts_loss(self, states: Sequence[Tensor], noted: Sequence[Facts]) -> Tensor:
         """Return how far the facts read off are from what is true, the mean over layers.
 
         Args:
             states: ``(M, D)`` of each layer, where the words end.
-            classes: ``(M, C)``, see `facts`.
-            measures: ``(M, R)``.
+            noted: the facts of each, at least one.
         """
-        losses = []
+        device = states[0].device
+        classes = torch.tensor([one for one, _ in noted], device=device)
+        measures = torch.tensor([two for _, two in noted], device=device)
         known = ~measures.isnan()
+        losses = []
         for told in self._told(states):
             named = [
                 functional.cross_entropy(one, column, ignore_index=UNKNOWN, reduction="sum")
                 / math.log(size)
-                for one, column, size in zip(told, classes.T, CLASSES.values(), strict=False)
+                for one, column, size in zip(told.classes, classes.T, CLASSES.values(), strict=True)
             ]
-            told_of = told[len(CLASSES)]
-            gaps = functional.smooth_l1_loss(told_of[known], measures[known], reduction="sum")
-            losses.append((sum(named) + gaps) / max(len(classes), 1))
-        return self._mean(losses)
+            gaps = functional.smooth_l1_loss(told.measures[known], measures[known], reduction="sum")
+            losses.append((sum(named) + gaps) / len(noted))
+        return torch.stack(losses).mean()
 
     def options_loss(self, states: Sequence[Tensor], right: Tensor, letters: Tensor) -> Tensor:
         """Return the cross-entropy of which options are right and which letters they have.
@@ -144,32 +165,66 @@ class MentionHeads(nn.Module):
             right: ``(O,)`` of 0 and 1.
             letters: ``(O,)``, numbers in `OPTION_LETTERS`.
         """
-        return self._mean(
-            functional.binary_cross_entropy_with_logits(told[-3][:, 0], right)
-            + functional.cross_entropy(told[-1], letters)
+        losses = [
+            functional.binary_cross_entropy_with_logits(told.right, right)
+            + functional.cross_entropy(told.letters, letters)
             for told in self._told(states)
-        )
+        ]
+        return torch.stack(losses).mean()
 
     def differences_loss(self, states: Sequence[Tensor], true: Tensor) -> Tensor:
         """Return how far the differences of two things ``(P, 5)`` read off are from the true."""
-        return self._mean(
-            functional.smooth_l1_loss(told[-2], true, reduction="sum") / max(len(true), 1)
+        losses = [
+            functional.smooth_l1_loss(told.differences, true, reduction="sum") / len(true)
             for told in self._told(states)
-        )
+        ]
+        return torch.stack(losses).mean()
 
-    def _told(self, states: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what is read off the states of each layer, split by `_SIZES`."""
+    def _told(self, states: Sequence[Tensor]) -> Iterator[Reading]:
+        """Yield what is read off the states of each layer."""
         for read, state in zip(self.read, states, strict=True):
-            yield read(filled(state))[: len(state)].float().split(_SIZES, dim=-1)
+            every = read(state).float().split(_SIZES, dim=-1)
+            *classes, measures, right, apart, letters = every
+            yield Reading(classes, measures, right[:, 0], apart, letters)
 
-    def _mean(self, losses: Iterable[Tensor]) -> Tensor:
-        return torch.stack(list(losses)).mean()
 
+def noted_loss(
+    heads: MentionHeads,
+    states: Sequence[Tensor],
+    notes: Sequence[Notes],
+    scenes: Sequence[Scene],
+    before: int,
+) -> Tensor:
+    """Return how badly the states of a batch tell what is noted of them.
 
-def stacked(
-    noted: Sequence[tuple[list[int], list[float]]], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the classes ``(M, C)`` and measures ``(M, R)`` of several facts."""
-    classes = torch.tensor([one for one, _ in noted], device=device)
-    measures = torch.tensor([two for _, two in noted], device=device)
-    return classes.reshape(-1, len(CLASSES)), measures.reshape(-1, len(MEASURES))
+    Args:
+        heads: read the states.
+        states: ``(P, L, D)`` after each of the heads' layers.
+        notes: of each row ``P``.
+        scenes: what each row is about.
+        before: what is to be added to a note's place.
+    """
+    rows = [*zip(range(len(notes)), notes, scenes, strict=True)]
+
+    def at(places: Sequence[tuple[int, int]]) -> list[Tensor]:
+        chosen = torch.tensor(places, device=states[0].device)
+        return [each[chosen[:, 0], before + chosen[:, 1]] for each in states]
+
+    loss = states[0].new_zeros((), dtype=torch.float32)
+    mentions = [(row, place) for row, note, _ in rows for place, _ in note.mentions]
+    if mentions:
+        noted = [facts(scene, things) for _, note, scene in rows for _, things in note.mentions]
+        loss = loss + heads.facts_loss(at(mentions), noted)
+    options = [(row, place) for row, note, _ in rows for place, _, _ in note.options]
+    if options:
+        offered = [(letter, right) for _, note, _ in rows for _, letter, right in note.options]
+        right = torch.tensor([float(one) for _, one in offered], device=loss.device)
+        letters = [OPTION_LETTERS.index(letter) for letter, _ in offered]
+        letter_numbers = torch.tensor(letters, device=loss.device)
+        loss = loss + heads.options_loss(at(options), right, letter_numbers)
+    pairs = [(row, place) for row, note, _ in rows for place, _ in note.pairs]
+    if pairs:
+        apart = [differences(scene, *two) for _, note, scene in rows for _, two in note.pairs]
+        true = torch.tensor(apart, device=loss.device)
+        loss = loss + heads.differences_loss(at(pairs), true)
+    return loss

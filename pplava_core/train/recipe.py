@@ -144,7 +144,8 @@ class Recipe:
     "A model's `config.json` as a table, and `vocab_size`; only when there is no `initial`."
     changes: dict[str, Any] | None = None
     """Top-level settings of the initial model's config that are to be others (instruct): its
-    weighting, its window. The language model and the projector then start anew."""
+    weighting, its window; of `llm` only what changes. The language model and the projector then
+    start anew."""
     text: str = field(default="", repr=False)
     "The recipe file itself, kept with the weights."
 
@@ -169,6 +170,8 @@ class Recipe:
             raise RecipeError("a [changes] table belongs to the instruct stage, with an `initial`")
         for name in sorted(set(self.changes or {}) & set(_FIXED)):
             raise RecipeError(f"[changes] cannot change {name}: it is the aligned model's")
+        if not isinstance((self.changes or {}).get("llm", {}), dict):
+            raise RecipeError("[changes] llm must be a table of what is to be another")
         if self.stage == "instruct" and self.data.source != "shapes":
             raise RecipeError("the instruct stage learns from data.source `shapes` only")
         if self.stage == "align_base":

@@ -1,0 +1,86 @@
+"""Where a question's tokens speak of things, compare two of them, or offer options.
+
+Places are numbers of tokens in the prompt that follows the visual tokens, and on into the answer.
+Knows ids; no scenes and no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pplava_core.models.language.tokenizer import NanoWords
+from pplava_core.shapes.prompts import OPTION_LETTERS
+from pplava_core.shapes.questions import Question
+
+_PAIRED = ("relation", "larger", "faster", "order", "before")
+"Types about two things."
+_CHOSEN = ("larger", "faster", "order")
+"Those of them whose answer names one of the two, the first of the targets."
+
+
+@dataclass(kw_only=True)
+class Notes:
+    """What is known of the tokens at some places."""
+
+    mentions: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    "Where words end that speak of things, or an answer begins; the numbers of the things."
+    options: list[tuple[int, str, bool]] = field(default_factory=list)
+    "Where each option ends, its letter, and whether it is the right one."
+    pairs: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
+    "Where two things are compared, and which, in the order in which they are spoken of."
+
+    def add(self, other: Notes, offset: int) -> None:
+        """Add notes whose places begin at another one."""
+        self.mentions += [(offset + place, things) for place, things in other.mentions]
+        self.options += [(offset + place, letter, right) for place, letter, right in other.options]
+        self.pairs += [(offset + place, things) for place, things in other.pairs]
+
+
+def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
+    """Return the notes of one question, whose answer begins at a place."""
+    if question.type == "caption":
+        ends = _told_ends(question, words, answer_at)
+    else:
+        ends = _spoken_ends(question, words)
+    said = [(end, one.things) for end, one in zip(ends, question.mentions, strict=True)]
+    notes = Notes(mentions=said, options=[*_options(question, words)])
+    # The first token of an answer is foretold by the one before it, which must know the answer.
+    knows = answer_at - 1
+    if question.type not in _PAIRED:
+        notes.mentions.append((knows, question.targets))
+        return notes
+    (_, (one,)), (_, (other,)) = sorted(said)
+    notes.pairs.append((knows, (one, other)))
+    if question.type in _CHOSEN:
+        notes.mentions.append((knows, question.targets[:1]))
+    return notes
+
+
+def _spoken_ends(question: Question, words: NanoWords) -> Iterable[int]:
+    """Yield where in the question each mention ends; the question comes last in its text."""
+    for mention in question.mentions:
+        *_, last = re.finditer(rf"\b{re.escape(mention.words)}", question.text)
+        yield _token_at(question.text, last.end(), words)
+
+
+def _told_ends(question: Question, words: NanoWords, answer_at: int) -> Iterable[int]:
+    """Yield where in the answer each mention ends."""
+    end = 0
+    for mention in question.mentions:
+        end = question.answer.index(mention.words, end) + len(mention.words)
+        before = words.tokenizer.encode(question.answer[:end], add_special_tokens=False).ids
+        yield answer_at + len(before) - 1
+
+
+def _options(question: Question, words: NanoWords) -> Iterable[tuple[int, str, bool]]:
+    for letter, option in zip(OPTION_LETTERS, question.options, strict=False):
+        end = question.text.rindex(option) + len(option)
+        yield _token_at(question.text, end, words), letter, letter == question.answer
+
+
+def _token_at(text: str, end: int, words: NanoWords) -> int:
+    """Return the number, in a prompt after its head, of the token that ends a text's beginning."""
+    # The sign that a person speaks has the number 0, the one that an answer is due comes last.
+    return len(words.prompt_ids(text[:end])) - len(words.prompt_ids(""))
