@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import plan_small_films
-from test_shapes_answers import (
+from second_opinion import (
     CHOICE_PREFIX,
     KNOWN,
     NAME,
@@ -23,6 +22,7 @@ from test_shapes_answers import (
     true_answer,
     wordings_of,
 )
+from small_models import plan_small_films
 
 from pplava_core import media
 from pplava_core.errors import InputError, UsageError
