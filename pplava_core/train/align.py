@@ -25,6 +25,7 @@ from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
 from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.prompts import with_lead_in
 from pplava_core.shapes.scene import COLOURS, DIGITS, KINDS, LETTERS, Scene, Thing, scene_seed
+from pplava_core.train.layout import lay_out, layout_loss
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 
@@ -40,7 +41,6 @@ MARKS = {
 "What is drawn on things, and how a text calls it."
 _REDUNDANT_EVERY = 6
 "One scene in so many is one of the long ones, whose small things are worth knowing."
-_TYPICAL_RADIUS = 0.09
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,7 @@ class AlignBatch:
     mark_labels: Tensor | None = None
     "``(C, T, H, W)``: number in `MARKS` of what is drawn on that thing, -1 for nothing."
     layout: Tensor | None = None
-    """``(C, T, H, W, 4)``: middles of things in a patch; for the thing on it the logarithm of
-    its size, and how far its middle is to the right and down, in patches."""
+    "``(C, T, H, W, 4)``, see `lay_out`."
 
     def to(self, device: torch.device) -> AlignBatch:
         """Return the same batch on a device."""
@@ -130,7 +129,7 @@ class AlignStage:
         grounding = grounding_loss(patches, texts, batch.clip_of, batch.targets, scale)
         naming = _naming_loss(patches, named, batch, scale)
         assert batch.layout is not None
-        layout = _layout_loss(self.model.layout(features).float(), batch.layout, batch.patch_labels)
+        layout = layout_loss(self.model.layout(features).float(), batch.layout, batch.patch_labels)
         parts = {"grounding": grounding.item(), "naming": naming.item(), "layout": layout.item()}
         return grounding + naming + layout, parts
 
@@ -187,7 +186,7 @@ class AlignStage:
             frames.append(torch.from_numpy(pictures).permute(0, 3, 1, 2))
             labels.append(_label_patches(scene, coverage, _pair_number))
             marks.append(_label_patches(scene, coverage, _mark_number))
-            layouts.append(_lay_out(scene, coverage, moments))
+            layouts.append(lay_out(scene, coverage, moments))
             spoken = _texts_about(scene, rng, data.questions_per_clip)
             for text, things in spoken:
                 target = target_map(coverage, things)
@@ -319,27 +318,6 @@ def _label_patches(
     return np.where(coverage.max(0) >= _COVERED, numbers[most], -1).astype(np.int64)
 
 
-def _lay_out(scene: Scene, coverage: np.ndarray, moments: Sequence[float]) -> np.ndarray:
-    """Return what `AlignBatch.layout` says of one clip."""
-    _, frames, rows, columns = coverage.shape
-    layout = np.zeros((frames, rows, columns, 4), np.float32)
-    most = coverage.argmax(0)
-    at_rows, at_columns = np.mgrid[:rows, :columns] + 0.5
-    for frame, moment in enumerate(moments):
-        places = np.array([scene.place(thing, moment) for thing in scene.things])
-        across, down = places[:, 0] * columns, places[:, 1] * rows
-        for number, thing in enumerate(scene.things):
-            row, column = int(down[number]), int(across[number])
-            if thing.visible(moment) and 0 <= row < rows and 0 <= column < columns:
-                layout[frame, row, column, 0] += 1.0
-        owner = most[frame]
-        sizes = np.array([thing.radius for thing in scene.things])
-        layout[frame, ..., 1] = np.log(sizes / _TYPICAL_RADIUS)[owner]
-        layout[frame, ..., 2] = across[owner] - at_columns
-        layout[frame, ..., 3] = down[owner] - at_rows
-    return layout
-
-
 def _naming_loss(patches: Tensor, names: Tensor, batch: AlignBatch, scale: Tensor) -> Tensor:
     """Cross-entropy of what a patch shows, among all pairs, colours, kinds and marks."""
     assert batch.patch_labels is not None
@@ -355,13 +333,5 @@ def _naming_loss(patches: Tensor, names: Tensor, batch: AlignBatch, scale: Tenso
     )
     if marked.any():
         said = scale * patches[marked] @ mark.T
-        loss = loss + functional.cross_entropy(said, batch.mark_labels[marked])
+        loss = loss + 2.0 * functional.cross_entropy(said, batch.mark_labels[marked])
     return loss
-
-
-def _layout_loss(guessed: Tensor, layout: Tensor, labels: Tensor) -> Tensor:
-    """Return how far the heads' ``(C, T, H, W, 4)`` are from the layout, on average."""
-    middles = functional.mse_loss(guessed[..., 0], layout[..., 0])
-    shown = labels >= 0
-    owned = functional.smooth_l1_loss(guessed[shown][:, 1:], layout[shown][:, 1:])
-    return 10.0 * middles + owned

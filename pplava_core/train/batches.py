@@ -26,6 +26,8 @@ class InstructBatch:
     "``(C, T, H, W, D)``."
     targets: Tensor
     "``(P, T H W)``: where each pack's things are, sums to 1; even where it is about nothing."
+    coverage: Tensor
+    "``(C, things, T, H, W)``: how much of every patch each thing covers."
     lengths_seconds: Tensor
     "``(C,)``; 0 is a picture."
     packs: tuple[Pack, ...]
@@ -61,6 +63,7 @@ def batch_of(
     return InstructBatch(
         features=torch.from_numpy(features),
         targets=torch.from_numpy(np.stack([even if m is None else m for m in maps])).flatten(1),
+        coverage=torch.from_numpy(np.stack(coverage)),
         lengths_seconds=torch.tensor(lengths) * (kind != "stills"),
         packs=tuple(packs),
         scenes=tuple(scenes),

@@ -26,6 +26,7 @@ from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.train import fresh_model
 from pplava_core.train.align import patch_cosines
+from pplava_core.train.attending import DensityHead, attended_loss, held_by_tokens
 from pplava_core.train.batches import InstructBatch, batch_of, drawn_window, full_window
 from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.mentions import MentionHeads, noted_loss
@@ -61,6 +62,8 @@ class Told:
     rows: list[Row]
     states: list[Tensor]
     "``(P, L, D)`` after each of the layers that `MentionHeads` reads."
+    attentions: list[Tensor]
+    "``(P, heads, L, L)`` in each of them, and in the last layer."
     before: int
     "How many tokens lie before the second id of a row, beyond the first."
 
@@ -74,6 +77,7 @@ class Learner(nn.Module):
         depth = video.config.llm["num_hidden_layers"]
         layers = sorted({-(-depth // 2), max(depth - 1, 1)})
         self.heads = MentionHeads(video.config.llm["hidden_size"], layers)
+        self.density = DensityHead(video.config.llm["hidden_size"])
 
 
 class InstructStage:
@@ -95,6 +99,7 @@ class InstructStage:
         "video.llm.",
         "video.aligner.text.",
         "heads.",
+        "density.",
     )
 
     def __init__(self, recipe: Recipe, model: VideoLM, *, progress: Progress | None = None) -> None:
@@ -172,7 +177,17 @@ class InstructStage:
             told.before,
         )
         numbers = {"answers": answers.item(), "token_accuracy": right, "mentions": noted.item()}
-        answers = answers + _MENTIONS_SHARE * noted
+        attended, missed = attended_loss(
+            self.model.density,
+            told.states[0],
+            told.attentions,
+            [row.notes for row in told.rows],
+            batch.packs,
+            held_by_tokens(batch.coverage, batch.window),
+            told.before,
+        )
+        numbers |= missed
+        answers = answers + _MENTIONS_SHARE * noted + attended
         if self.recipe.optimiser.text_tower_rate == 0 or not self.recipe.data.masks:
             return answers, numbers
         targets = batch.targets.to(cosines.device)
@@ -243,6 +258,7 @@ class InstructStage:
             position_ids=positions.to(embeddings.device),
             use_cache=False,
             output_hidden_states=True,
+            output_attentions=True,
         )
         states = output.last_hidden_state
         numbers = [number for number, row in enumerate(rows) for _ in row.labels]
@@ -258,6 +274,8 @@ class InstructStage:
             pack_of=chosen,
             rows=rows,
             states=[output.hidden_states[layer] for layer in self.model.heads.layers],
+            attentions=[output.attentions[n - 1] for n in self.model.heads.layers]
+            + [output.attentions[-1]],
             before=before,
         )
 

@@ -1,5 +1,7 @@
 """Where a question's tokens speak of things, compare two of them, or offer options.
 
+And from where a model that answers has to look at what.
+
 Places are numbers of tokens in the prompt that follows the visual tokens, and on into the answer.
 Knows ids; no scenes and no weights.
 """
@@ -30,22 +32,34 @@ class Notes:
     "Where each option ends, its letter, and whether it is the right one."
     pairs: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
     "Where two things are compared, and which, in the order in which they are spoken of."
+    looks: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    "From where things are to be looked at: words that spoke of them, or are about to."
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    "Where a token is foretold that stands in the question, and where it stands there."
 
     def add(self, other: Notes, offset: int) -> None:
         """Add notes whose places begin at another one."""
         self.mentions += [(offset + place, things) for place, things in other.mentions]
         self.options += [(offset + place, letter, right) for place, letter, right in other.options]
         self.pairs += [(offset + place, things) for place, things in other.pairs]
+        self.looks += [(offset + place, things) for place, things in other.looks]
+        self.copies += [(offset + place, offset + source) for place, source in other.copies]
 
 
 def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
     """Return the notes of one question, whose answer begins at a place."""
-    if question.type == "caption":
-        ends = _told_ends(question, words, answer_at)
-    else:
-        ends = _spoken_ends(question, words)
+    told = question.type == "caption"
+    ends = list(_told_ends(question, words, answer_at) if told else _spoken_ends(question, words))
     said = [(end, one.things) for end, one in zip(ends, question.mentions, strict=True)]
-    notes = Notes(mentions=said, options=[*_options(question, words)])
+    notes = Notes(mentions=list(said), options=[*_options(question, words)])
+    notes.looks += [(end, things) for end, things in said if things]
+    notes.copies += _copies(question, words, answer_at)
+    if told:
+        # What a description names next must be looked at before its first word is said.
+        notes.looks += [
+            (end - _length(mention.words, words), mention.things)
+            for end, mention in zip(ends, question.mentions, strict=True)
+        ]
     # The first token of an answer is foretold by the one before it, which must know the answer.
     knows = answer_at - 1
     if question.type not in _PAIRED:
@@ -78,6 +92,26 @@ def _options(question: Question, words: NanoWords) -> Iterable[tuple[int, str, b
     for letter, option in zip(OPTION_LETTERS, question.options, strict=False):
         end = question.text.rindex(option) + len(option)
         yield _token_at(question.text, end, words), letter, letter == question.answer
+
+
+def _copies(question: Question, words: NanoWords, answer_at: int) -> Iterable[tuple[int, int]]:
+    """Yield where each token of an answer that names something of the question is foretold, and
+    where that stands: the words for the one of two things, or the letter of an option."""
+    if question.type in _CHOSEN:
+        (named,) = (one for one in question.mentions if one.things == question.targets[:1])
+        *_, last = re.finditer(rf"\b{re.escape(named.words)}", question.text)
+        length = _length(named.words, words)
+        first = _token_at(question.text, last.end(), words) - length + 1
+        yield from ((answer_at - 1 + number, first + number) for number in range(length))
+    for letter, option in zip(OPTION_LETTERS, question.options, strict=False):
+        if letter == question.answer:
+            end = question.text.rindex(option) + option.index(letter) + 1
+            yield answer_at - 1, _token_at(question.text, end, words)
+
+
+def _length(text: str, words: NanoWords) -> int:
+    """Return of how many tokens some words are."""
+    return len(words.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _token_at(text: str, end: int, words: NanoWords) -> int:

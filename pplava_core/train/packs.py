@@ -23,10 +23,10 @@ from pplava_core.shapes.scene import Scene
 from pplava_core.train.recipe import Data
 
 _TYPE_WEIGHTS = {
-    "count": 3.0, "count_colour": 2.0, "count_kind": 2.0, "colour": 0.7, "kind": 0.7,
-    "presence": 0.8, "position": 1.2, "motion": 1.2, "read": 2.0, "relation": 4.0, "larger": 2.5,
-    "order": 2.0, "before": 2.0, "faster": 3.0, "event": 0.7, "blink": 1.6, "when": 2.0,
-    "duration": 1.2, "choice": 5.0, "caption": 2.5,
+    "count": 4.0, "count_colour": 3.0, "count_kind": 3.0, "colour": 0.8, "kind": 0.6,
+    "presence": 0.8, "position": 1.4, "motion": 1.2, "face": 1.2, "read": 2.0, "relation": 2.5,
+    "larger": 2.5, "order": 3.0, "before": 1.5, "faster": 3.5, "event": 0.7, "blink": 2.5,
+    "when": 2.0, "duration": 1.2, "choice": 5.0, "caption": 3.5,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (
@@ -35,6 +35,7 @@ _FILLERS = (
 )  # fmt: skip
 """Types that go along in a pack. Not those whose answer is known from their company: that a
 thing is there, when all the others ask about it."""
+_COUNTS = ("count", "count_colour", "count_kind")
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 
@@ -91,9 +92,11 @@ def _goes_along(question: Question, lead: Question) -> bool:
     """Whether what is pooled for a question will do for another one.
 
     That is about the same things, or about one of several: then the language model itself has to
-    tell apart what was pooled together.
+    tell apart what was pooled together. Of one thing it need not say that it is one.
     """
     targets = set(question.targets)
+    if question.type in _COUNTS and len(targets) == 1:
+        return False
     same = targets == set(lead.targets)
     return bool(targets) and (same or (len(targets) == 1 and targets < set(lead.targets)))
 

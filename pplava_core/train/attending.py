@@ -1,0 +1,160 @@
+"""Where the language model must look: at a thing's tokens, or at a word that it is to repeat.
+
+The answer to "which is larger, the ring or the star?" stands in the question, and what a
+description names next stands in some of the visual tokens. That a model knows which does not
+make it look there: of all that it learns, attention that copies comes last. So the instruct stage
+tells one head of some layers where to look, and asks of every visual token how many of the things
+that were asked for it holds. Knows attention, states and coverage; no pixels and no words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pplava_core.train.notes import Notes
+from pplava_core.train.packs import Pack
+from pplava_core.window import Window
+
+_HEAD = -1
+"The head of a layer that is told where to look."
+_SEEN = 0.15
+"Patches' worth of a thing below which a frame does not count it."
+_HOLDS = 0.25
+"Part of the most that any token holds of a thing, from which on a token is one to look at."
+_LEAST = 1e-3
+_APART_SHARE = 20.0
+_SHARES = {"looking": 0.05, "copying": 0.15, "density": 0.15}
+
+
+class Held(NamedTuple):
+    """What pooled tokens hold of the things of their clips."""
+
+    shown: Tensor
+    "``(C, things, N)``: part of a token's window that a thing covers."
+    counted: Tensor
+    "``(C, things, T, N / T)``: part of a thing that lies in a token's window, over its time."
+
+
+def held_by_tokens(coverage: Tensor, window: Window) -> Held:
+    """Pool coverage ``(C, things, T, H, W)`` as the tokens are pooled."""
+    whole = coverage.sum((3, 4), keepdim=True)
+    density = torch.where(whole >= _SEEN, coverage / whole.clamp(min=_SEEN), 0.0)
+    _, rows, columns = window.kernel
+    shown, shares = (
+        functional.avg_pool3d(one, window.kernel, window.step) for one in (coverage, density)
+    )
+    return Held(shown=shown.flatten(2), counted=shares.flatten(3) * (rows * columns))
+
+
+class DensityHead(nn.Module):
+    """Reads off a visual token how many of the asked-for things lie in its window.
+
+    The sum over the tokens of a moment is their number, as in counting by density maps.
+
+    Args:
+        width: of the states.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(width, 1)
+
+    def loss(self, states: Tensor, true: Tensor) -> Tensor:
+        """Return how far the numbers read off ``(P, N, D)`` are from the true ``(P, T, N / T)``.
+
+        Each token's by itself, and the sum of a moment, the mean over moments.
+        """
+        told = self.read(states)[..., 0].float().view_as(true)
+        apart = _APART_SHARE * functional.mse_loss(told, true)
+        return apart + functional.smooth_l1_loss(told.sum(2).mean(1), true.sum(2).mean(1))
+
+
+def attended_loss(
+    head: DensityHead,
+    states: Tensor,
+    attentions: Sequence[Tensor],
+    notes: Sequence[Notes],
+    packs: Sequence[Pack],
+    held: Held,
+    before: int,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return how little a model looks where it should, and of what that is made.
+
+    Args:
+        head: counts.
+        states: ``(P, L, D)`` off which it does.
+        attentions: ``(P, heads, L, L)`` of the layers that look, and last of the one that copies.
+        notes: of each row ``P``.
+        packs: of each row.
+        held: what the visual tokens of the clips hold.
+        before: what is to be added to a note's place.
+    """
+    *looks, copies = attentions
+    shown = [held.shown[pack.clip] for pack in packs]
+    looking = torch.stack([looking_loss(one, notes, shown, before) for one in looks]).mean()
+    copying = copying_loss(copies, notes, before)
+    asked_for = [held.counted[pack.clip, list(pack.targets)].sum(0) for pack in packs]
+    counted = torch.stack(asked_for).to(states.device)
+    density = head.loss(states[:, 1 : before + 2], counted)
+    parts = {"looking": looking, "copying": copying, "density": density}
+    loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
+    return loss, {name: part.item() for name, part in parts.items()}
+
+
+def looking_loss(
+    attention: Tensor, notes: Sequence[Notes], held: Sequence[Tensor], before: int
+) -> Tensor:
+    """Return how little of a head's attention is on the things that words speak of.
+
+    Args:
+        attention: ``(P, heads, L, L)`` of one layer.
+        notes: of each row ``P``.
+        held: ``(things, N)`` for each row, `Held.shown` of its clip.
+        before: what is to be added to a note's place.
+    """
+    places, wanted = [], []
+    for row, (note, shown) in enumerate(zip(notes, held, strict=True)):
+        for place, things in note.looks:
+            part = shown[list(things)].sum(0)
+            if part.max() > 0:
+                places.append((row, before + place))
+                wanted.append(part >= _HOLDS * part.max())
+    if not places:
+        return attention.new_zeros((), dtype=torch.float32)
+    looked = _attention_at(attention, places)
+    goal = torch.stack(wanted).to(looked.device)
+    return _missed(looked[:, 1 : 1 + goal.shape[1]], goal)
+
+
+def copying_loss(attention: Tensor, notes: Sequence[Notes], before: int) -> Tensor:
+    """Return how little of a head's attention is on the words that an answer repeats.
+
+    Args:
+        attention: ``(P, heads, L, L)`` of one layer.
+        notes: of each row ``P``.
+        before: what is to be added to a note's place.
+    """
+    copies = [(row, *copy) for row, note in enumerate(notes) for copy in note.copies]
+    if not copies:
+        return attention.new_zeros((), dtype=torch.float32)
+    looked = _attention_at(attention, [(row, before + place) for row, place, _ in copies])
+    goal = torch.zeros_like(looked, dtype=torch.bool)
+    for number, (_, _, source) in enumerate(copies):
+        goal[number, before + source] = True
+    return _missed(looked, goal)
+
+
+def _attention_at(attention: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+    """Return ``(M, L)``: what the head that is told looks at from each of some places."""
+    chosen = torch.tensor(places, device=attention.device)
+    return attention[chosen[:, 0], _HEAD, chosen[:, 1]].float()
+
+
+def _missed(looked: Tensor, goal: Tensor) -> Tensor:
+    """Return the mean of -log of the attention ``(M, L)`` that falls on the goal."""
+    return -((looked * goal).sum(-1) + _LEAST).log().mean()

@@ -1,0 +1,155 @@
+"""Where the language model is told to look, and what its tokens are told to count."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_models import small_model
+
+from pplava_core.shapes import questions as world
+from pplava_core.shapes.drawing import draw_scene
+from pplava_core.shapes.film import film_for_training
+from pplava_core.train.attending import (
+    DensityHead,
+    copying_loss,
+    held_by_tokens,
+    looking_loss,
+)
+from pplava_core.train.notes import Notes
+from pplava_core.train.packs import Pack
+from pplava_core.train.rows import row_of
+from pplava_core.window import Window
+
+
+@pytest.fixture(scope="module")
+def words():
+    return small_model().words
+
+
+def asked(types, numbers=range(120)):
+    for number in numbers:
+        scene, rng = draw_scene(number), np.random.default_rng(number)
+        yield from ((scene, question) for question in world.ask(scene, rng, types))
+
+
+def said(row, places, words):
+    return words.tokenizer.decode([row.ids[place] for place in places]).strip()
+
+
+def row_about(question, words):
+    return row_of(Pack(clip=0, guide="x", targets=(), questions=(question,)), words)
+
+
+def test_a_copied_word_is_the_word_that_is_foretold(words):
+    seen = {"larger": 0, "order": 0, "faster": 0, "choice": 0}
+    for _, question in asked([*seen]):
+        row = row_about(question, words)
+        told = said(row, [place + 1 for place, _ in row.notes.copies], words)
+        assert told == said(row, [source for _, source in row.notes.copies], words)
+        assert told == question.answer.lower()
+        assert all(source < row.places[0] for _, source in row.notes.copies)
+        seen[question.type] += 1
+    assert min(seen.values()) > 10
+
+
+def test_the_option_that_is_copied_is_the_one_that_has_the_answer(words):
+    for _, question in asked(["choice"]):
+        row = row_about(question, words)
+        ((_, source),) = row.notes.copies
+        ends = [place for place, _, right in row.notes.options if right]
+        assert source < ends[0]
+        assert all(not source <= place < ends[0] for place, _, _ in row.notes.options)
+
+
+def test_nothing_is_copied_where_the_answer_is_not_in_the_question(words):
+    others = sorted(set(world.TYPES) - {"larger", "order", "faster", "choice"})
+    assert not any(row_about(question, words).notes.copies for _, question in asked(others))
+
+
+def test_a_description_looks_at_a_thing_before_it_names_it(words):
+    for _, question in asked(["caption"], range(30)):
+        row = row_about(question, words)
+        count = len(question.mentions)
+        after, before = row.notes.looks[:count], row.notes.looks[count:]
+        assert len(before) == count
+        for (end, things), (start, same), mention in zip(
+            after, before, question.mentions, strict=True
+        ):
+            assert things == same == mention.things
+            assert said(row, range(start + 1, end + 1), words) == mention.words
+
+
+def test_what_is_not_there_is_not_looked_for(words):
+    for _, question in asked(["presence", "colour"]):
+        looks = row_about(question, words).notes.looks
+        assert bool(looks) == bool(question.targets)
+        assert all(things for _, things in looks)
+
+
+@pytest.mark.parametrize("kernel", [(2, 3, 3), (2, 6, 6)])
+def test_tokens_hold_as_many_things_as_a_moment_shows(kernel):
+    torch.manual_seed(0)
+    coverage = torch.zeros(1, 3, 4, 12, 12)
+    coverage[0, 0, :, 2:4, 2:4] = torch.rand(4, 2, 2) + 0.5
+    coverage[0, 1, :2, 5:8, 5:8] = 1.0  # across four windows, in the first half only
+    held = held_by_tokens(coverage, Window(kernel))
+    a_moment = held.counted.sum(-1)
+    assert torch.allclose(a_moment[0], torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]))
+    assert held.shown.shape[2] == 2 * (12 // kernel[1]) ** 2
+
+
+def attention_on(places, length=12, heads=2):
+    attention = torch.full((1, heads, length, length), 1e-9)
+    for place, source in places:
+        attention[0, -1, place, source] = 1.0
+    return attention
+
+
+def test_attention_that_copies_costs_nothing_and_any_other_much():
+    notes = [Notes(copies=[(4, 2), (5, 3)])]
+    right = copying_loss(attention_on([(7, 5), (8, 6)]), notes, 3)
+    assert right == pytest.approx(0.0, abs=2e-3)
+    half = copying_loss(attention_on([(7, 5), (8, 5)]), notes, 3)
+    assert half == pytest.approx(-math.log(1e-3) / 2, rel=0.01)
+    assert copying_loss(attention_on([]), [Notes()], 3) == 0
+
+
+def test_attention_is_to_be_on_the_tokens_of_a_thing():
+    shown = torch.tensor([[0.0, 0.8, 0.6, 0.1], [0.0, 0.0, 0.0, 0.0]])  # the second is never seen
+    notes = [Notes(looks=[(4, (0,)), (5, (1,))])]
+    for source, right in ((1, False), (2, True), (3, True), (4, False), (6, False)):
+        loss = looking_loss(attention_on([(7, source)]), notes, [shown], 3)
+        assert (loss < 0.01) == right
+    assert looking_loss(attention_on([]), [Notes(looks=[(5, (1,))])], [shown], 3) == 0
+
+
+def test_the_density_is_read_off_rendered_films():
+    torch.manual_seed(0)
+    held = []
+    for number in range(12):
+        scene = draw_scene(number)
+        _, coverage = film_for_training(
+            scene,
+            [0.3, 0.6],
+            np.random.default_rng(number),
+            size=96,
+            grid=(12, 12),
+            codec_share=0.0,
+        )
+        held.append(held_by_tokens(torch.from_numpy(coverage)[None].float(), Window((2, 3, 3))))
+    true = torch.stack([one.counted[0].sum(0) for one in held])
+    assert true.sum((1, 2)).round().max() >= 5
+    states = torch.randn(12, 16, 32).requires_grad_()
+    head = DensityHead(32)
+    optimiser = torch.optim.Adam([*head.parameters(), states], 0.05)
+    losses = []
+    for _ in range(150):
+        loss = head.loss(states, true)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
