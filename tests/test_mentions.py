@@ -114,7 +114,12 @@ def test_a_mention_is_noted_where_its_words_end(words):
                 compared.add(question.type)
             else:
                 assert row.notes.pairs == []
-                assert rest == [(row.places[0], question.targets)]
+                assert rest[-1:] == [(row.places[0], question.targets)]
+                offering = rest[:-1]
+                assert len(offering) == (question.type == "choice")
+                for place, things in offering:
+                    assert text_until(row, place, words).endswith(("?", ".", ":"))
+                    assert things == question.targets
     assert noted > 300
     assert len(compared) == 5
 

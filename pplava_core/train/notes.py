@@ -27,7 +27,7 @@ class Notes:
     """What is known of the tokens at some places."""
 
     mentions: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
-    "Where words end that speak of things, or an answer begins; the numbers of the things."
+    "Where words end that speak of things, or options or an answer begin; the things' numbers."
     options: list[tuple[int, str, bool]] = field(default_factory=list)
     "Where each option ends, its letter, and whether it is the right one."
     pairs: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Notes:
     looks: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     "From where things are to be looked at: words that spoke of them, or are about to."
     copies: list[tuple[int, int]] = field(default_factory=list)
-    "Where a token is foretold that stands in the question, and where it stands there."
+    "Where a token is foretold that the question tells, and where it does."
 
     def add(self, other: Notes, offset: int) -> None:
         """Add notes whose places begin at another one."""
@@ -60,6 +60,9 @@ def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
             (end - _length(mention.words, words), mention.things)
             for end, mention in zip(ends, question.mentions, strict=True)
         ]
+    if question.options:
+        asked = question.text[: question.text.rindex(question.options[0])].rstrip()
+        notes.mentions.append((_token_at(asked, len(asked), words), question.targets))
     # The first token of an answer is foretold by the one before it, which must know the answer.
     knows = answer_at - 1
     if question.type not in _PAIRED:
@@ -96,17 +99,15 @@ def _options(question: Question, words: NanoWords) -> Iterable[tuple[int, str, b
 
 def _copies(question: Question, words: NanoWords, answer_at: int) -> Iterable[tuple[int, int]]:
     """Yield where each token of an answer that names something of the question is foretold, and
-    where that stands: the words for the one of two things, or the letter of an option."""
+    where that stands: the words for the one of two things, or the end of the right option, which
+    alone knows what is offered there and under which letter."""
     if question.type in _CHOSEN:
         (named,) = (one for one in question.mentions if one.things == question.targets[:1])
         *_, last = re.finditer(rf"\b{re.escape(named.words)}", question.text)
         length = _length(named.words, words)
         first = _token_at(question.text, last.end(), words) - length + 1
         yield from ((answer_at - 1 + number, first + number) for number in range(length))
-    for letter, option in zip(OPTION_LETTERS, question.options, strict=False):
-        if letter == question.answer:
-            end = question.text.rindex(option) + option.index(letter) + 1
-            yield answer_at - 1, _token_at(question.text, end, words)
+    yield from ((answer_at - 1, end) for end, _, right in _options(question, words) if right)
 
 
 def _length(text: str, words: NanoWords) -> int:
