@@ -1,8 +1,7 @@
 """Where a question's tokens speak of things, compare two of them, or offer options.
 
-And from where a model that answers has to look at what.
-
-Places are numbers of tokens in the prompt that follows the visual tokens, and on into the answer.
+Also from where a model that answers must look at which things, or back at which words. Places are
+numbers of tokens in the prompt that follows the visual tokens, and on into the answer.
 Knows ids; no scenes and no weights.
 """
 
