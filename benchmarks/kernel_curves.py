@@ -114,8 +114,10 @@ def draw(
     places, heights = zip(*sorted(times.values()), strict=True)
     timing.plot(places, heights, marker="o", color="#30638e")
     timing.set(title="time of an answer's first token", ylabel="times the least", ylim=(0, None))
-    for axis in (*scored, timing):
+    ticks = sorted({tokens for tokens, _ in times.values()})
+    for axis, shown in ((scored[0], ticks[:-1]), (scored[1], ticks[:-1]), (timing, ticks)):
         axis.set_xscale("log", base=2)
+        axis.set_xticks(shown, [str(tick) for tick in shown])
         axis.set(xlabel="visual tokens of a film")
         axis.grid(alpha=0.3)
     with replacing(chosen.picture) as temporary:
