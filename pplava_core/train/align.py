@@ -39,6 +39,8 @@ MARKS = {
     **{letter: f"the letter {letter.lower()}" for letter in LETTERS},
 }
 "What is drawn on things, and how a text calls it."
+_MARKS_SHARE = 2.0
+"Marks are small and few, and learned last."
 _REDUNDANT_EVERY = 6
 "One scene in so many is one of the long ones, whose small things are worth knowing."
 
@@ -333,5 +335,5 @@ def _naming_loss(patches: Tensor, names: Tensor, batch: AlignBatch, scale: Tenso
     )
     if marked.any():
         said = scale * patches[marked] @ mark.T
-        loss = loss + 2.0 * functional.cross_entropy(said, batch.mark_labels[marked])
+        loss = loss + _MARKS_SHARE * functional.cross_entropy(said, batch.mark_labels[marked])
     return loss

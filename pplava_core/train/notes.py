@@ -86,8 +86,7 @@ def _told_ends(question: Question, words: NanoWords, answer_at: int) -> Iterable
     end = 0
     for mention in question.mentions:
         end = question.answer.index(mention.words, end) + len(mention.words)
-        before = words.tokenizer.encode(question.answer[:end], add_special_tokens=False).ids
-        yield answer_at + len(before) - 1
+        yield answer_at + _length(question.answer[:end], words) - 1
 
 
 def _options(question: Question, words: NanoWords) -> Iterable[tuple[int, str, bool]]:
