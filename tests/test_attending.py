@@ -13,7 +13,7 @@ from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import film_for_training
 from pplava_core.train.attending import (
-    DensityHead,
+    DensityHeads,
     copying_loss,
     held_by_tokens,
     looking_loss,
@@ -110,6 +110,18 @@ def test_tokens_hold_as_many_things_as_a_moment_shows(kernel):
     assert held.shown.shape[2] == 2 * (12 // kernel[1]) ** 2
 
 
+def test_every_thing_is_new_once_and_whole():
+    coverage = torch.zeros(1, 4, 6, 12, 12)
+    coverage[0, 0, :, 2:4, 2:4] = 1.0
+    coverage[0, 1, 3:, 5:8, 5:8] = 1.0  # comes in the second half of the second window
+    coverage[0, 2, 4:, 0:1, 0:3] = 0.5
+    held = held_by_tokens(coverage, Window((2, 3, 3)))
+    when = held.new[0].sum(-1)
+    assert torch.allclose(when, torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]))
+    where = held.new[0, 1, 2]
+    assert torch.allclose(where, held.counted[0, 1, 2])
+
+
 def attention_on(places, length=12, heads=2):
     attention = torch.full((1, heads, length, length), 1e-9)
     for place, source in places:
@@ -149,14 +161,16 @@ def test_the_density_is_read_off_rendered_films():
             codec_share=0.0,
         )
         held.append(held_by_tokens(torch.from_numpy(coverage)[None].float(), Window((2, 3, 3))))
-    true = torch.stack([one.counted[0].sum(0) for one in held])
-    assert true.sum((1, 2)).round().max() >= 5
+    there = torch.stack([one.counted[0].sum(0) for one in held])
+    new = torch.stack([one.new[0].sum(0) for one in held])
+    assert new.sum((1, 2)).round().max() >= 5
+    assert (new.sum((1, 2)) > there.mean(1).sum(1) + 0.3).any()
     states = torch.randn(12, 16, 32).requires_grad_()
-    head = DensityHead(32)
-    optimiser = torch.optim.Adam([*head.parameters(), states], 0.05)
+    heads = DensityHeads(32, 2)
+    optimiser = torch.optim.Adam([*heads.parameters(), states], 0.05)
     losses = []
     for _ in range(150):
-        loss = head.loss(states, true)
+        loss = heads.loss([states, 2 * states], there, new)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

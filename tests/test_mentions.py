@@ -116,6 +116,13 @@ def test_a_mention_is_noted_where_its_words_end(words):
                 assert row.notes.pairs == []
                 assert rest[-1:] == [(row.places[0], question.targets)]
                 offering = rest[:-1]
+                if question.type == "caption":
+                    before = [text_until(row, place, words) for place, _ in offering]
+                    after = [text_until(row, place, words) for place, _ in own]
+                    assert [things for _, things in offering] == [things for _, things in own]
+                    for mention, start, end in zip(question.mentions, before, after, strict=True):
+                        assert end.removeprefix(start).strip() == mention.words
+                    continue
                 assert len(offering) == (question.type == "choice")
                 for place, things in offering:
                     assert text_until(row, place, words).endswith(("?", ".", ":"))

@@ -1,4 +1,4 @@
-"""Descriptions of scenes, in reading order: rows from the top, each from left to right."""
+"""Descriptions of scenes, from left to right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pplava_core.shapes.scene import Scene, Thing
 
 DETAILS = ("short", "normal", "long")
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
-_BANDS = 4
 
 
 def caption(scene: Scene, detail: str) -> str:
@@ -18,20 +17,15 @@ def caption(scene: Scene, detail: str) -> str:
         KeyError: the detail is none of `DETAILS`.
     """
     describe = {"short": _name, "normal": _name_and_motion, "long": _sentence}[detail]
-    parts = [describe(scene.things[number]) for number in reading_order(scene)]
+    parts = [describe(scene.things[number]) for number in telling_order(scene)]
     if detail == "long":
         return f"there {_are(len(parts))}. {' '.join(parts)}"
     return f"{_objects(len(parts))}: {_join(parts)}."
 
 
-def reading_order(scene: Scene) -> list[int]:
-    """Return the things' numbers as a page is read, by where each is when it appears."""
-
-    def place(number: int) -> tuple[int, float]:
-        x, y = scene.things[number].start
-        return min(int(y * _BANDS), _BANDS - 1), x
-
-    return sorted(range(len(scene.things)), key=place)
+def telling_order(scene: Scene) -> list[int]:
+    """Return the things' numbers from left to right, by where each is when it appears."""
+    return sorted(range(len(scene.things)), key=lambda number: scene.things[number].start)
 
 
 def cell_words(x: float, y: float) -> str:

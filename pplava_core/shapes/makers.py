@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 from pplava_core.shapes.asking import NOTHING, Asker, Question, is_clear, pick_evenly
-from pplava_core.shapes.descriptions import DETAILS, caption, cell_words, reading_order
+from pplava_core.shapes.descriptions import DETAILS, caption, cell_words, telling_order
 from pplava_core.shapes.prompts import CHOICE_FORMS, OPTION_LETTERS
 from pplava_core.shapes.scene import (
     COLOURS,
@@ -241,7 +241,7 @@ def _caption(asker: Asker) -> list[Question]:
     detail = asker.choose(DETAILS)
     text, scene = asker.word(f"caption_{detail}"), asker.scene
     told, everything = caption(scene, detail), _everything(scene)
-    named = [(scene.things[number].phrase, (number,)) for number in reading_order(scene)]
+    named = [(scene.things[number].phrase, (number,)) for number in telling_order(scene)]
     return [asker.make("caption", text, told, everything, named=False, mentions=named)]
 
 

@@ -27,8 +27,10 @@ _SEEN = 0.15
 _HOLDS = 0.25
 "Part of the most that any token holds of a thing, from which on a token is one to look at."
 _LEAST = 1e-3
+_MOSTLY = 0.7
+"Part of the most that any moment shows of a thing, from which on the thing has come."
 _APART_SHARE = 20.0
-_SHARES = {"looking": 0.05, "copying": 0.15, "density": 0.15}
+_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2}
 
 
 class Held(NamedTuple):
@@ -38,6 +40,8 @@ class Held(NamedTuple):
     "``(C, things, N)``: part of a token's window that a thing covers."
     counted: Tensor
     "``(C, things, T, N / T)``: part of a thing that lies in a token's window, over its time."
+    new: Tensor
+    "``(C, things, T, N / T)``: the same where a thing is first seen, and 0 everywhere else."
 
 
 def held_by_tokens(coverage: Tensor, window: Window) -> Held:
@@ -48,35 +52,56 @@ def held_by_tokens(coverage: Tensor, window: Window) -> Held:
     shown, shares = (
         functional.avg_pool3d(one, window.kernel, window.step) for one in (coverage, density)
     )
-    return Held(shown=shown.flatten(2), counted=shares.flatten(3) * (rows * columns))
+    counted = shares.flatten(3) * (rows * columns)
+    return Held(shown=shown.flatten(2), counted=counted, new=_first_seen(counted))
 
 
-class DensityHead(nn.Module):
-    """Reads off a visual token how many of the asked-for things lie in its window.
+def _first_seen(counted: Tensor) -> Tensor:
+    """Keep of each thing ``(C, things, T, N)`` the first moment that holds most of it, made whole.
 
-    The sum over the tokens of a moment is their number, as in counting by density maps.
+    So that the sum over all tokens is how many things ever come, as a question asks it.
+    """
+    whole = counted.sum(3, keepdim=True)
+    seen = whole >= _MOSTLY * whole.amax(2, keepdim=True)
+    first = seen & (seen.cumsum(2) == 1)
+    return torch.where(first, counted / whole.clamp(min=_LEAST), 0.0)
+
+
+class DensityHeads(nn.Module):
+    """Read off a visual token how many of the asked-for things lie in its window.
+
+    Once of all that are there, so that the sum over the tokens of a moment is their number, as in
+    counting by density maps; and once of those alone that were not there before, so that the
+    sum over all tokens is how many there ever are.
 
     Args:
         width: of the states.
+        depths: after how many of the language model's layers they read.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, depths: int) -> None:
         super().__init__()
-        self.read = nn.Linear(width, 1)
+        self.read = nn.ModuleList(nn.Linear(width, 2) for _ in range(depths))
 
-    def loss(self, states: Tensor, true: Tensor) -> Tensor:
-        """Return how far the numbers read off ``(P, N, D)`` are from the true ``(P, T, N / T)``.
+    def loss(self, states: Sequence[Tensor], there: Tensor, new: Tensor) -> Tensor:
+        """Return how far what is read off ``(P, N, D)`` is from the true ``(P, T, N / T)``.
 
-        Each token's by itself, and the sum of a moment, the mean over moments.
+        Each token's by itself; the sum of a moment, the mean over moments; and the sum of all that
+        is new; the mean over depths.
         """
-        told = self.read(states)[..., 0].float().view_as(true)
-        apart = _APART_SHARE * functional.mse_loss(told, true)
-        return apart + functional.smooth_l1_loss(told.sum(2).mean(1), true.sum(2).mean(1))
+        losses = []
+        for read, state in zip(self.read, states, strict=True):
+            told_there, told_new = read(state).float().view(*there.shape, 2).unbind(-1)
+            apart = functional.mse_loss(told_there, there) + functional.mse_loss(told_new, new)
+            moments = functional.smooth_l1_loss(told_there.sum(2).mean(1), there.sum(2).mean(1))
+            every = functional.smooth_l1_loss(told_new.sum((1, 2)), new.sum((1, 2)))
+            losses.append(_APART_SHARE * apart + moments + every)
+        return torch.stack(losses).mean()
 
 
 def attended_loss(
-    head: DensityHead,
-    states: Tensor,
+    heads: DensityHeads,
+    states: Sequence[Tensor],
     attentions: Sequence[Tensor],
     notes: Sequence[Notes],
     packs: Sequence[Pack],
@@ -86,8 +111,8 @@ def attended_loss(
     """Return how little a model looks where it should, and of what that is made.
 
     Args:
-        head: counts.
-        states: ``(P, L, D)`` off which it does.
+        heads: count.
+        states: ``(P, L, D)`` off which each of them does.
         attentions: ``(P, heads, L, L)`` of the layers that look, and last of the one that copies.
         notes: of each row ``P``.
         packs: of each row.
@@ -98,9 +123,11 @@ def attended_loss(
     shown = [held.shown[pack.clip] for pack in packs]
     looking = torch.stack([looking_loss(one, notes, shown, before) for one in looks]).mean()
     copying = copying_loss(copies, notes, before)
-    asked_for = [held.counted[pack.clip, list(pack.targets)].sum(0) for pack in packs]
-    counted = torch.stack(asked_for).to(states.device)
-    density = head.loss(states[:, 1 : before + 2], counted)
+    there, new = (
+        torch.stack([each[pack.clip, list(pack.targets)].sum(0) for pack in packs])
+        for each in (held.counted.to(states.device), held.new.to(states.device))
+    )
+    density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}

@@ -26,7 +26,7 @@ from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.train import fresh_model
 from pplava_core.train.align import patch_cosines
-from pplava_core.train.attending import DensityHead, attended_loss, held_by_tokens
+from pplava_core.train.attending import DensityHeads, attended_loss, held_by_tokens
 from pplava_core.train.batches import InstructBatch, batch_of, drawn_window, full_window
 from pplava_core.train.features import FeatureStore, Progress
 from pplava_core.train.mentions import MentionHeads, noted_loss
@@ -36,6 +36,8 @@ from pplava_core.train.rows import Row, row_of, who_sees_whom
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
 _VALIDATION_CLIPS = 8
+_ALIKE = 1
+"Parts the dice for what two batches have in common from those for what is in one."
 _SCALE_BATCHES = 40
 _GROUNDING_SHARE = 0.05
 """AdamW does not care how large the text tower's gradients are, but the clipping of all together
@@ -77,7 +79,7 @@ class Learner(nn.Module):
         depth = video.config.llm["num_hidden_layers"]
         layers = sorted({-(-depth // 2), max(depth - 1, 1)})
         self.heads = MentionHeads(video.config.llm["hidden_size"], layers)
-        self.density = DensityHead(video.config.llm["hidden_size"])
+        self.density = DensityHeads(video.config.llm["hidden_size"], len(layers))
 
 
 class InstructStage:
@@ -137,10 +139,15 @@ class InstructStage:
             fresh_model.seed_attention(model)
 
     def batch(self, number: int) -> InstructBatch:
-        """Return batch `number`, made from the recipe's seed and this number alone."""
+        """Return batch `number`, made from the recipe's seed and this number alone.
+
+        Every other batch is like the one before it in kind, length and window, so that two
+        processes that take a batch each of one step do not wait long for each other.
+        """
         rng = np.random.default_rng([self.recipe.seed, number])
+        alike = np.random.default_rng([self.recipe.seed, number // 2, _ALIKE])
         data = self.recipe.data
-        dice = rng.random()
+        dice = alike.random()
         kind = "films"
         if dice < data.still_share:
             kind = "stills"
@@ -149,14 +156,14 @@ class InstructStage:
         chosen = rng.integers(self.store.kinds[kind].count, size=data.clips_per_step)
         scenes = [self.store.scene(kind, int(n)) for n in chosen]
         # Long prompts come together, since the longest row of a batch is the length of all.
-        wordy = _WORDY if rng.random() < data.long_prompt_share / _WORDY else 0.0
+        wordy = _WORDY if alike.random() < data.long_prompt_share / _WORDY else 0.0
         data = dataclasses.replace(data, long_prompt_share=wordy)
         packs = [
             draw_pack(clip, scene, kind, rng, data)
             for clip, scene in enumerate(scenes)
             for _ in range(data.packs_per_clip)
         ]
-        window = drawn_window(self.video.config, data, number, rng, kind)
+        window = drawn_window(self.video.config, data, number, alike, kind)
         return batch_of(self.store, kind, chosen.tolist(), scenes, packs, window)
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
@@ -179,7 +186,7 @@ class InstructStage:
         numbers = {"answers": answers.item(), "token_accuracy": right, "mentions": noted.item()}
         attended, missed = attended_loss(
             self.model.density,
-            told.states[0],
+            told.states,
             told.attentions,
             [row.notes for row in told.rows],
             batch.packs,

@@ -54,11 +54,13 @@ def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
     notes.looks += [(end, things) for end, things in said if things]
     notes.copies += _copies(question, words, answer_at)
     if told:
-        # What a description names next must be looked at before its first word is said.
-        notes.looks += [
+        # What a description names next must be looked at, and known, before its first word is said.
+        coming = [
             (end - _length(mention.words, words), mention.things)
             for end, mention in zip(ends, question.mentions, strict=True)
         ]
+        notes.looks += coming
+        notes.mentions += coming
     if question.options:
         asked = question.text[: question.text.rindex(question.options[0])].rstrip()
         notes.mentions.append((_token_at(asked, len(asked), words), question.targets))

@@ -38,6 +38,8 @@ thing is there, when all the others ask about it."""
 _COUNTS = ("count", "count_colour", "count_kind")
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
+_ANOTHER_SUBJECT_SHARE = 0.4
+"How many conversations end with a question of any type, about anything."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,13 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     if kind == "films" and rng.random() < data.history_share:
         turns = world.dialogue(scene, rng, int(rng.integers(2, _TURNS + 1)))
         if len(turns) > 1:
+            if rng.random() < _ANOTHER_SUBJECT_SHARE:
+                turns[-1] = _lead(world.all_questions(scene, rng), rng)
             return _conversation(clip, turns)
     asked = _allowed(scene, kind, world.all_questions(scene, rng))
-    weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in asked])
-    names = list(asked)
-    lead_type = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-    lead = _spoken(world.pick_evenly(asked[lead_type], rng), scene, rng, data)
+    lead = _lead(asked, rng)
+    lead_type = lead.type
+    lead = _spoken(lead, scene, rng, data)
     company = [
         question
         for name in _FILLERS
@@ -86,6 +89,14 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     chosen = rng.permutation(len(company))[: data.questions_per_clip - 1]
     questions = (lead, *(company[number] for number in chosen))
     return Pack(clip=clip, guide=lead.text, targets=lead.targets, questions=questions)
+
+
+def _lead(asked: dict[str, list[Question]], rng: np.random.Generator) -> Question:
+    """Draw a question: first its type, by weight, then its answer."""
+    names = list(asked)
+    weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in names])
+    chosen = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    return world.pick_evenly(asked[chosen], rng)
 
 
 def _goes_along(question: Question, lead: Question) -> bool:
