@@ -23,10 +23,10 @@ from pplava_core.shapes.scene import Scene
 from pplava_core.train.recipe import Data
 
 _TYPE_WEIGHTS = {
-    "count": 4.0, "count_colour": 3.0, "count_kind": 3.0, "colour": 0.8, "kind": 0.6,
-    "presence": 0.8, "position": 1.4, "motion": 1.2, "face": 1.2, "read": 2.0, "relation": 2.5,
-    "larger": 2.5, "order": 3.0, "before": 1.5, "faster": 3.5, "event": 0.7, "blink": 2.5,
-    "when": 2.0, "duration": 1.2, "choice": 5.0, "caption": 3.5,
+    "count": 5.0, "count_colour": 4.0, "count_kind": 4.0, "colour": 1.2, "kind": 0.6,
+    "presence": 1.2, "position": 1.8, "motion": 1.2, "face": 1.2, "read": 1.5, "relation": 2.0,
+    "larger": 2.5, "order": 3.0, "before": 1.2, "faster": 4.0, "event": 0.7, "blink": 2.0,
+    "when": 2.0, "duration": 1.2, "choice": 4.5, "caption": 4.0,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (
