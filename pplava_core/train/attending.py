@@ -124,8 +124,10 @@ def attended_loss(
     looking = torch.stack([looking_loss(one, notes, shown, before) for one in looks]).mean()
     copying = copying_loss(copies, notes, before)
     there, new = (
-        torch.stack([each[pack.clip, list(pack.targets)].sum(0) for pack in packs])
-        for each in (held.counted.to(states.device), held.new.to(states.device))
+        torch.stack([each[pack.clip, list(pack.targets)].sum(0) for pack in packs]).to(
+            copies.device
+        )
+        for each in (held.counted, held.new)
     )
     density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
