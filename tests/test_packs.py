@@ -136,6 +136,22 @@ def test_conversations_teach_only_what_their_last_guide_shows():
     assert seen > 10
 
 
+def test_some_conversations_end_with_options_or_a_comparison():
+    packed = [draw(number, history_share=1.0)[1] for number in range(200)]
+    last = {pack.questions[-1].type for pack in packed if pack.talk}
+    assert {"choice", "larger", "order", "count_colour", "caption"} <= last
+
+
+def test_two_batches_of_a_step_are_alike_in_shape(stage):
+    pairs = [(stage.batch(number), stage.batch(number + 1)) for number in range(0, 24, 2)]
+    assert all(
+        one.features.shape == other.features.shape and one.window == other.window
+        for one, other in pairs
+    )
+    assert len({(one.features.shape, one.window) for one, _ in pairs}) > 1
+    assert all(one.packs != other.packs for one, other in pairs)
+
+
 def test_long_prompts_end_with_the_question():
     for number in range(40):
         _, pack = draw(number, long_prompt_share=0.9)

@@ -44,7 +44,7 @@ from pplava_core.shapes.scene import (
 HELD_OUT_HASH = "a0bea1590dbef1f3ce972b4da1cde14134e7409948be9f499280c2036181af1f"
 SCENE_HASH = "bc7525c00dea98eb8a60a25c895f78fa7651a4731ce5af4ef08b3d7e3c1220b5"
 FRAMES_HASH = "ca2e8f607de287672339d707c2b92828ea8f7429a57f0d26d9cbd9f970ccca44"
-QUESTIONS_HASH = "f10bd4ec9016c0804c0851fc39d536a48d51105d7ad1968efb10fcf0519d97c7"
+QUESTIONS_HASH = "3784387ab22f5f5e456cf39213615f57d07ab83bd62630afc7b92da596e259ef"
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=60, deadline=None)
 
