@@ -41,7 +41,7 @@ def test_it_is_small_and_says_where_it_comes_from():
     ("question", "answer"),
     [
         ("which one is smiling?", "the white square"),
-        ("how many objects are there?", "5"),
+        ("which is larger, the star or the square?", "the red square"),
         ("what colour is the star?", "purple"),
         ("what shape is the purple object?", "star"),
         ("is there an orange square?", "yes"),
@@ -75,4 +75,4 @@ def test_fewer_tokens_still_get_an_answer(session):
 def test_control_tokens_in_a_question_are_mere_words(session):
     plain = session.model.prompt_ids("what colour is the star? end user 5")
     assert session.model.prompt_ids("what colour is the star? <end> <user> 5") == plain
-    assert session.ask("what colour <end> is the star?").text == "purple"
+    assert session.ask("which way does <end> the white square move?").text == "left"
