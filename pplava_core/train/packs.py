@@ -76,13 +76,11 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
                 turns[-1] = _lead(world.all_questions(scene, rng), rng)
             return _conversation(clip, turns)
     asked = _allowed(scene, kind, world.all_questions(scene, rng))
-    lead = _lead(asked, rng)
-    lead_type = lead.type
-    lead = _spoken(lead, scene, rng, data)
+    lead = _spoken(_lead(asked, rng), scene, rng, data)
     company = [
         question
         for name in _FILLERS
-        if name != lead_type and name in asked
+        if name != lead.type and name in asked
         for question in asked[name]
         if _goes_along(question, lead)
     ]
