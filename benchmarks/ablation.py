@@ -25,14 +25,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from filelock import FileLock, Timeout
 
 from pplava_core.atomic import replacing
 from pplava_core.models.checkpoint import load_model, revision_of
+from pplava_core.models.language.tokenizer import NanoWords
 from pplava_core.train import Recipe, rebuilt
+from pplava_core.train.batches import InstructBatch
 from pplava_core.train.instruct import VALIDATION_COUNTS, InstructStage
 from pplava_core.train.loop import train
 from pplava_core.train.recipe import Data, Optimiser
@@ -61,21 +63,23 @@ CORE = (
     "average", "window", "authors", "literal", "apart", "apart, shuffled question",
     "apart, masks as relevance",
 )  # fmt: skip
+FRAMES = 16
 SCENES_SEED = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One variant, one kernel, one seed."""
+    """One variant, one kernel, so many frames a film, one seed."""
 
     variant: str
     kernel: tuple[int, int, int]
+    frames: int
     seed: int
 
     @property
     def name(self) -> str:
         variant = self.variant.replace(", ", "-").replace(" ", "-")
-        return f"{'x'.join(map(str, self.kernel))}-{variant}-{self.seed}"
+        return f"{self.frames}-{'x'.join(map(str, self.kernel))}-{variant}-{self.seed}"
 
 
 class OnceScoredStage(InstructStage):
@@ -83,6 +87,43 @@ class OnceScoredStage(InstructStage):
 
     def evaluate(self) -> dict[str, float]:
         return {}
+
+
+class UnpooledStage(OnceScoredStage):
+    """Reads all the patches of a clip once for all of its questions, since none of them pools.
+
+    What the questions see and learn is the same as with a row for each pack, at a fraction of
+    the price.
+    """
+
+    def batch(self, number: int) -> InstructBatch:
+        return _one_row_per_clip(super().batch(number))
+
+    def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
+        batch = _one_row_per_clip(batch)
+        relevance = batch.targets.to(self.video.device)  # of no account
+        told = self._told(batch, relevance)
+        wrong = (told.logits.argmax(-1) != told.labels).long()
+        last = told.labels == cast(NanoWords, self.video.words).end_id
+        question_of = last.cumsum(0) - last.long()
+        types = [question.type for pack in batch.packs for question in pack.questions]
+        errors = wrong.new_zeros(len(types)).index_add_(0, question_of, wrong)
+        return list(zip(types, (errors == 0).tolist(), strict=True))
+
+
+def _one_row_per_clip(batch: InstructBatch) -> InstructBatch:
+    """Put the packs of each clip into one."""
+    together: dict[int, list[int]] = defaultdict(list)
+    for number, pack in enumerate(batch.packs):
+        together[pack.clip].append(number)
+    packs = []
+    for numbers in together.values():
+        own = [batch.packs[number] for number in numbers]
+        questions = tuple(question for pack in own for question in pack.questions)
+        targets = tuple(sorted({target for pack in own for target in pack.targets}))
+        packs.append(dataclasses.replace(own[0], questions=questions, targets=targets))
+    firsts = [numbers[0] for numbers in together.values()]
+    return dataclasses.replace(batch, packs=tuple(packs), targets=batch.targets[firsts])
 
 
 def main() -> None:
@@ -93,11 +134,14 @@ def main() -> None:
     parser.add_argument("--features", type=Path, help="grids to share with other runs")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS), help="[the core]")
     parser.add_argument("--kernel", action="append", help="T,H,W; may be repeated [2,6,6 2,3,3]")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--frames", type=int, default=FRAMES, help="of a film; with fewer, no long ones"
+    )
+    parser.add_argument("--seed", type=int, action="append", help="may be repeated [0 1 2]")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--clips", type=int, default=9000)
     parser.add_argument("--long-clips", type=int, default=900)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only show what is done")
     chosen = parser.parse_args()
@@ -107,9 +151,9 @@ def main() -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     kernels = [Window.parse(kernel).kernel for kernel in chosen.kernel or ("2,6,6", "2,3,3")]
     runs = [
-        Run(variant=variant, kernel=kernel, seed=seed)
+        Run(variant=variant, kernel=kernel, frames=chosen.frames, seed=seed)
         for kernel in kernels
-        for seed in range(chosen.seeds)
+        for seed in chosen.seed or range(3)
         for variant in chosen.variant or CORE
     ]
     for run in () if chosen.table else runs:
@@ -139,15 +183,15 @@ def _do(run: Run, chosen: argparse.Namespace) -> None:
 def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
     relevance = RELEVANCE.get(run.variant.partition(", ")[2], "question")
     # Without pooling a long film would be seven thousand tokens.
-    pools = run.variant != "none"
+    takes_long = run.variant != "none" and run.frames == FRAMES
     data = Data(
         clips=chosen.clips,
         clips_per_step=6,
         packs_per_clip=2,
         questions_per_clip=8,
         still_share=0.05,
-        long_clips=chosen.long_clips if pools else 0,
-        long_share=0.2 if pools else 0.0,
+        long_clips=chosen.long_clips if takes_long else 0,
+        long_share=0.2 if takes_long else 0.0,
         history_share=0.0,
         long_prompt_share=0.0,
         coarse_share=0.0,
@@ -185,9 +229,10 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},
         "most_time_steps": 8,
+        "num_frames": run.frames,
     }
     model = rebuilt(load_model(Path(recipe.initial or "")), changes, run.seed)
-    stage = OnceScoredStage(recipe, model)
+    stage = (UnpooledStage if run.variant == "none" else OnceScoredStage)(recipe, model)
     started = time.monotonic()
     train(stage, recipe)
     seconds = time.monotonic() - started
@@ -203,7 +248,7 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
     return {
         "steps": recipe.steps,
         "seconds": round(seconds, 1),
-        "tokens": 16 // window["kernel"][0] * (12 // window["kernel"][1]) ** 2,
+        "tokens": run.frames // window["kernel"][0] * (12 // window["kernel"][1]) ** 2,
         **{
             kind: {name: [sum(each), len(each)] for name, each in found.items()}
             for kind, found in sorted(hits.items())
@@ -216,16 +261,19 @@ def show(folder: Path) -> None:
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for result in results:
-        groups[(*result["kernel"], result["variant"])].append(result)
+        groups[(result["frames"], *result["kernel"], result["variant"])].append(result)
     table = [_line(key, found) for key, found in groups.items()]
     with replacing(folder / "table.json") as temporary:
         temporary.write_text(json.dumps(table, indent=1) + "\n")
-    print("| kernel | variant | tokens | seeds | plain | redundant | seconds |")
-    print("|---|---|---|---|---|---|---|")
-    for line in sorted(table, key=lambda one: (one["kernel"], -one["plain"]["mean"])):
+    print("| frames | kernel | variant | tokens | seeds | plain | redundant | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for line in sorted(
+        table, key=lambda one: (one["frames"], one["kernel"], -one["plain"]["mean"])
+    ):
         print(
-            f"| {line['kernel']} | {line['variant']} | {line['tokens']} | {line['seeds']} "
-            f"| {_shown(line['plain'])} | {_shown(line['redundant'])} | {line['seconds']:.0f} |"
+            f"| {line['frames']} | {line['kernel']} | {line['variant']} | {line['tokens']} "
+            f"| {line['seeds']} | {_shown(line['plain'])} | {_shown(line['redundant'])} "
+            f"| {line['seconds']:.0f} |"
         )
 
 
@@ -238,9 +286,10 @@ def _shown(measured: dict[str, Any]) -> str:
 
 
 def _line(key: tuple[Any, ...], found: list[dict[str, Any]]) -> dict[str, Any]:
-    *kernel, variant = key
+    frames, *kernel, variant = key
     types = sorted({name for one in found for name in one["films"]})
     return {
+        "frames": frames,
         "kernel": "×".join(map(str, kernel)),
         "variant": variant,
         "tokens": found[0]["tokens"],

@@ -26,6 +26,7 @@ from pplava_core.shapes.scene import Scene
 from pplava_core.train.align import patch_cosines, target_map
 from pplava_core.train.align_base import text_clip_scores
 from pplava_core.train.features import FeatureStore
+from pplava_core.train.loop import precision_here
 from pplava_core.train.recipe import Data, Optimiser, Recipe
 
 CLIPS_PER_STEP, FRAMES = 24, 8
@@ -75,7 +76,7 @@ def learn(model: VideoLM, store: FeatureStore, steps: int, seed: int) -> None:
         frames = np.sort(rng.permutation(store.kinds["films"].frames)[:FRAMES])
         features = np.stack([store.features["films"][n][frames] for n in numbers])
         texts = [_text(store.scene("films", int(n)), rng) for n in numbers]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision_here("auto") == "bf16"):
             patches = model.embed_patches(torch.from_numpy(features).float()).float()
             embedded = model.embed_texts(texts).float()
         patches = functional.normalize(patches, dim=-1).flatten(1, 3)

@@ -225,6 +225,30 @@ def test_a_precision_that_cannot_be_had_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"avx2": True}, "no"),
+        ({"avx2": True, "amx_bf16": False, "avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"neon": True, "bf16": True}, "bf16"),
+    ],
+)
+def test_a_processor_that_only_imitates_bfloat16_is_not_asked_to(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert loop.precision_here("auto") == expected
+    assert loop.precision_here("fp16") == "fp16"
+
+
+def test_a_run_learns_in_the_precision_of_its_machine(tmp_path, monkeypatch):
+    asked, made = [], loop._accelerator
+    monkeypatch.setattr(loop, "_accelerator", lambda one: asked.append(one) or made("no"))
+    monkeypatch.setattr(loop, "precision_here", lambda one: f"{one} here")
+    loop.train(LineStage(), line_recipe(tmp_path, precision="auto"))
+    assert asked == ["auto here"]
+
+
 def test_a_curve_without_scores_is_drawn_too(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n')
     plot_curve(tmp_path / "log.jsonl", tmp_path / "curve.png")

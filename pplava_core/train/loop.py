@@ -27,6 +27,8 @@ from pplava_core.train.recipe import Optimiser, Recipe
 LOG_NAME, PLOT_NAME, STATE_NAME = "log.jsonl", "curve.png", "state"
 _TEXT_TOWERS = ("video.aligner.", "text.")
 "How the names of a text tower's parameters begin: in a learner, and in an aligner by itself."
+_MULTIPLIES_BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
+"What a processor that multiplies in bfloat16 can do: Intel's, also AMD's, ARM's."
 
 
 class Stage(Protocol):
@@ -62,7 +64,7 @@ def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None
             had on this machine, or the loss is no number any more.
     """
     folder = Path(recipe.output)
-    accelerator = _accelerator(recipe.precision)
+    accelerator = _accelerator(precision_here(recipe.precision))
     optimiser = build_optimiser(stage, recipe.optimiser)
     schedule = build_schedule(optimiser, recipe)
     stage.model.to(accelerator.device)
@@ -89,6 +91,22 @@ def train(stage: Stage, recipe: Recipe, *, report: Report | None = None) -> None
         from pplava_core.train.plot import plot_curve
 
         plot_curve(folder / LOG_NAME, folder / PLOT_NAME)
+
+
+def precision_here(asked: str) -> str:
+    """Return what a recipe's precision is on this machine.
+
+    ``auto`` is bfloat16 on a GPU or a processor that multiplies in it. One that does not only
+    imitates it: batches of large matrices then take many times as long.
+    """
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities()
+        able = any(found.get(name, False) for name in _MULTIPLIES_BFLOAT16)
+    return "bf16" if able else "no"
 
 
 def _accelerator(precision: str) -> Any:

@@ -19,7 +19,7 @@ STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
 _FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
-PRECISIONS = ("no", "bf16", "fp16")
+PRECISIONS = ("no", "bf16", "fp16", "auto")
 T = TypeVar("T")
 
 
@@ -134,7 +134,7 @@ class Recipe:
     seed: int = 0
     steps: int
     precision: str = "no"
-    "`no`, `bf16` or `fp16`, as accelerate names them."
+    "`no`, `bf16` or `fp16`, as accelerate names them; or `auto`, `bf16` where it is fast."
     evaluate_every: int = 500
     save_every: int = 500
     log_every: int = 20
