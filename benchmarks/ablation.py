@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "authors": {"weighting": "authors"},
     "literal": {"weighting": "literal"},
     "apart": NANO,
+    "apart, average beside it": {**NANO, "tells_average": True},
     "average and magnitude": {"weighting": "average", "tells_magnitude": True},
     "max": {"weighting": "max"},
     "none": {"weighting": "none"},

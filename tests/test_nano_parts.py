@@ -118,9 +118,38 @@ def test_magnitudes_are_for_projectors_that_take_them():
     assert not torch.allclose(tokens, model.visual_tokens(features, sharp).tokens)
     plain = model.visual_tokens(features, None, weighting="average").tokens
     assert plain.shape == tokens.shape
-    del type(model.parts).takes_magnitudes
-    try:
-        with pytest.raises(ModelError, match="tells_magnitude"):
-            small_model(tells_magnitude=True)
-    finally:
-        type(model.parts).takes_magnitudes = True
+
+
+@pytest.mark.parametrize(
+    ("setting", "taken"),
+    [("tells_magnitude", "takes_magnitudes"), ("tells_average", "takes_averages")],
+)
+def test_what_is_told_is_for_projectors_that_take_it(monkeypatch, setting, taken):
+    monkeypatch.delattr(NanoParts, taken)
+    with pytest.raises(ModelError, match=f"{setting} is for models whose projector takes"):
+        small_model(**{setting: True})
+
+
+def test_the_average_beside_what_is_pooled_is_nothing_at_first():
+    torch.manual_seed(3)
+    features, relevance = torch.randn(1, 4, 6, 6, 16), torch.rand(1, 4, 6, 6)
+    relevance = relevance / relevance.sum()
+    plain, told = small_model(), small_model(tells_average=True)
+    told.load_state_dict({**told.state_dict(), **plain.state_dict()})
+    tokens = plain.visual_tokens(features, relevance).tokens
+    assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
+    torch.nn.init.eye_(told.parts.average.linear.weight)
+    assert not torch.allclose(told.visual_tokens(features, relevance).tokens, tokens)
+
+
+def test_the_average_tells_what_weights_forget():
+    """Two films whose guided averages are alike, of which one holds twice as much."""
+    model = small_model(tells_average=True, weighting="window", window={"kernel": (1, 2, 2)})
+    torch.nn.init.eye_(model.parts.average.linear.weight)
+    one, two = torch.zeros(2, 1, 2, 2, 16)
+    one[0, 0, 0] = two[0, 0, 0] = two[0, 1, 1] = 1.0
+    grids = [(film[None], film[None, ..., 0] / film[..., 0].sum()) for film in (one, two)]
+    pooled = [pooling.pool(*grid, window=model.config.window, weighting="window") for grid in grids]
+    torch.testing.assert_close(*pooled)
+    tokens = [model.visual_tokens(*grid).tokens for grid in grids]
+    assert not torch.allclose(*tokens)

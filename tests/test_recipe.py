@@ -152,6 +152,7 @@ def test_either_an_initial_model_or_a_model_table(refused):
         ({"data": {"still_share": -0.1}}, "still_share"),
         ({"stage": "instruct", "data": {"source": "pairs", "path": "x"}}, "instruct"),
         ({"model": {"vocab_size": "big"}}, "vocab_size"),
+        ({"keep_learned": True}, "keep_learned belongs to a [changes] table"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(refused, changes, part):

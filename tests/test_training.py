@@ -430,6 +430,27 @@ def test_settings_of_the_model_may_be_changed_for_the_second_stage(aligned, tmp_
     assert same_weights(model.state_dict(), again.state_dict())
 
 
+def test_what_was_learned_is_kept_where_something_is_added(instructed, tmp_path):
+    changes = {"keep_learned": True, "changes": {"tells_average": True}}
+    recipe = read_recipe(instruct_recipe(tmp_path, instructed, **changes))
+    old, new = load_model(instructed.model), train._initial_model(recipe)
+    own = new.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in old.state_dict().items())
+    assert not new.parts.average.scale.measured
+    stage = InstructStage(recipe, new)
+    assert new.parts.average.scale.measured
+    assert torch.equal(new.parts.scale.mean, old.parts.scale.mean)
+    learning = [name for name, _ in loop.trained_parameters(stage)]
+    assert "video.parts.average.linear.weight" in learning
+
+
+def test_what_was_learned_cannot_be_kept_in_other_sizes(instructed, tmp_path):
+    changes = {"keep_learned": True, "changes": {"llm": {"num_hidden_layers": 1}}}
+    recipe = read_recipe(instruct_recipe(tmp_path, instructed, **changes))
+    with pytest.raises(RecipeError, match="has no place for llm"):
+        train._initial_model(recipe)
+
+
 def test_of_the_language_model_only_what_is_named_changes(aligned, tmp_path):
     path = instruct_recipe(tmp_path, aligned, changes={"llm": {"num_hidden_layers": 3}})
     old = load_model(aligned.model).config.llm

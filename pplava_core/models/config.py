@@ -48,6 +48,8 @@ class VideoLMConfig:
     pooling_temperature: float = 0.01
     tells_magnitude: bool = False
     "Whether a token is also told how relevant its window is, beside what pooling leaves of it."
+    tells_average: bool = False
+    "Whether a token is also given its window's plain average, of which things can be counted."
     most_time_steps: int | None = None
     "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"

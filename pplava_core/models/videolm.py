@@ -49,10 +49,15 @@ class VideoLM(nn.Module):
         revision: str = "",
     ) -> None:
         super().__init__()
-        if config.tells_magnitude and not getattr(parts, "takes_magnitudes", False):
-            raise ModelError(
-                f"{config.name}: tells_magnitude is for models whose projector takes magnitudes"
-            )
+        for setting, taken in (
+            ("tells_magnitude", "takes_magnitudes"),
+            ("tells_average", "takes_averages"),
+        ):
+            if getattr(config, setting) and not getattr(parts, taken, False):
+                what = taken.removeprefix("takes_")
+                raise ModelError(
+                    f"{config.name}: {setting} is for models whose projector takes {what}"
+                )
         self.config = config
         self.parts = parts
         self.aligner: Any = aligner
@@ -221,6 +226,8 @@ class VideoLM(nn.Module):
         told = {}
         if self.config.tells_magnitude:
             told["magnitudes"] = self._magnitudes(features, relevance, window)
+        if self.config.tells_average:
+            told["averages"] = pooling.pool(features, None, window=window)
         grid_size = _grid_size(features)
         tokens: Tensor = self.parts.project(pooled, aligned, grid_size, window, **told)
         return tokens

@@ -85,17 +85,21 @@ def _run_align_base(
     return folder
 
 
-def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
+def rebuilt(
+    aligned: VideoLM, changes: dict[str, Any], seed: int, *, keep_learned: bool = False
+) -> VideoLM:
     """Put the tower and the aligner of a model under a projector and a language model made anew.
 
     Args:
-        aligned: a model after its first stage.
+        aligned: a model after its first stage, or after its second.
         changes: top-level settings of its config that are to be others; of the language model
             only those that change.
         seed: of what is made anew.
+        keep_learned: whether projector and language model keep what they have learned, and only
+            what they lacked is made anew.
 
     Raises:
-        RecipeError: the changed config describes no model.
+        RecipeError: the changed config describes no model, or has no room for what was learned.
     """
     import torch
 
@@ -104,7 +108,8 @@ def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
     from pplava_core.models.config import VideoLMConfig
 
     torch.manual_seed(seed)
-    made = {name: how for name, how in aligned.config.training.items() if name != "instruct"}
+    dropped = () if keep_learned else ("instruct",)
+    made = {name: how for name, how in aligned.config.training.items() if name not in dropped}
     try:
         known = aligned.config.to_dict()
         values = {**known, **changes, "training": made}
@@ -113,10 +118,25 @@ def rebuilt(aligned: VideoLM, changes: dict[str, Any], seed: int) -> VideoLM:
         model = build_model(config, aligned.words.tokenizer)
     except ModelError as error:
         raise RecipeError(f"[changes] cannot be made: {error}") from error
+    if keep_learned:
+        _keep(aligned.state_dict(), model)
+        return model
     for name in ("tower", "aligner"):
         old, new = (one.parts.tower if name == "tower" else one.aligner for one in (aligned, model))
         new.load_state_dict(old.state_dict())
     return model
+
+
+def _keep(learned: dict[str, Any], model: VideoLM) -> None:
+    """Give a model all that another one has learned, which must be of its sizes."""
+    own = model.state_dict()
+    unlike = [name for name in learned if name not in own or own[name].shape != learned[name].shape]
+    if unlike:
+        raise RecipeError(
+            f"keep_learned: the changed model has no place for {unlike[0]} as it was learned; "
+            "keep_learned allows changes that only add to a model"
+        )
+    model.load_state_dict({**own, **learned})
 
 
 def _initial_model(recipe: Recipe) -> VideoLM:
@@ -125,7 +145,9 @@ def _initial_model(recipe: Recipe) -> VideoLM:
 
     if recipe.initial is not None:
         model = load_model(Path(recipe.initial))
-        return rebuilt(model, recipe.changes, recipe.seed) if recipe.changes else model
+        if not recipe.changes:
+            return model
+        return rebuilt(model, recipe.changes, recipe.seed, keep_learned=recipe.keep_learned)
     from pplava_core.train.vocabulary import world_tokenizer
 
     values = dict(recipe.model or {})

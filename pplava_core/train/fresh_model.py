@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.models.backbones.nano import FeatureScale
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes.scene import COLOURS, KINDS
 
@@ -32,28 +34,38 @@ def stretch_texts(model: VideoLM) -> None:
 
 
 @torch.no_grad()
-def measure_scale(model: VideoLM, pool: Callable[[], None]) -> None:
-    """Measure mean and spread of every channel of the pooled features.
+def measure_scales(model: VideoLM, pool: Callable[[], None]) -> None:
+    """Measure mean and spread of every channel of what is pooled, where that was not done.
 
     Args:
         model: keeps them.
         pool: makes visual tokens of some films with it.
     """
-    sums = torch.zeros(2, model.parts.scale.mean.shape[0], dtype=torch.float64)
-    count = 0
+    scales = [
+        module
+        for module in model.parts.modules()
+        if isinstance(module, FeatureScale) and not module.measured
+    ]
+    if not scales:
+        return
+    sums = [torch.zeros(2, len(scale.mean), dtype=torch.float64) for scale in scales]
+    counts = [0] * len(scales)
 
-    def add_up(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal count, sums
+    def add_up(number: int, module: Any, inputs: tuple[Tensor, ...]) -> None:
         flat = inputs[0].flatten(0, -2).double().cpu()
-        sums += torch.stack([flat.sum(0), flat.square().sum(0)])
-        count += len(flat)
+        sums[number] += torch.stack([flat.sum(0), flat.square().sum(0)])
+        counts[number] += len(flat)
 
-    listening = model.parts.scale.register_forward_pre_hook(add_up)
+    listening = [
+        scale.register_forward_pre_hook(partial(add_up, number))
+        for number, scale in enumerate(scales)
+    ]
     pool()
-    listening.remove()
-    mean, square = sums / count
-    model.parts.scale.mean.copy_(mean)
-    model.parts.scale.spread.copy_((square - mean**2).clamp(min=1e-8).sqrt())
+    for scale, (total, squares), count, hook in zip(scales, sums, counts, listening, strict=True):
+        hook.remove()
+        mean = total / count
+        scale.mean.copy_(mean)
+        scale.spread.copy_((squares / count - mean**2).clamp(min=1e-8).sqrt())
 
 
 @torch.no_grad()

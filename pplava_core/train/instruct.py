@@ -98,6 +98,7 @@ class InstructStage:
         "video.parts.places.",
         "video.parts.clock.",
         "video.parts.magnitude.",
+        "video.parts.average.",
         "video.llm.",
         "video.aligner.text.",
         "heads.",
@@ -132,9 +133,11 @@ class InstructStage:
         held_out = {name: count for name, count in VALIDATION_COUNTS.items() if name in counts}
         self.store = FeatureStore(recipe, model, "train", counts, progress)
         self.validation = FeatureStore(recipe, model, "validation", held_out, progress)
-        if "instruct" not in model.config.training:
+        is_fresh = "instruct" not in model.config.training
+        if is_fresh:
             fresh_model.stretch_texts(model)
-            fresh_model.measure_scale(model, self._pool_films)
+        fresh_model.measure_scales(model, self._pool_films)
+        if is_fresh:
             fresh_model.seed_words(model)
             fresh_model.seed_attention(model)
 

@@ -145,7 +145,9 @@ class Recipe:
     changes: dict[str, Any] | None = None
     """Top-level settings of the initial model's config that are to be others (instruct): its
     weighting, its window; of `llm` only what changes. The language model and the projector then
-    start anew."""
+    start anew, unless `keep_learned`."""
+    keep_learned: bool = False
+    "Whether [changes] leave what the initial model has learned, and make only what it lacks anew."
     text: str = field(default="", repr=False)
     "The recipe file itself, kept with the weights."
 
@@ -168,6 +170,8 @@ class Recipe:
         """Refuse what the stage cannot use."""
         if self.changes is not None and (self.stage != "instruct" or self.initial is None):
             raise RecipeError("a [changes] table belongs to the instruct stage, with an `initial`")
+        if self.keep_learned and self.changes is None:
+            raise RecipeError("keep_learned belongs to a [changes] table")
         for name in sorted(set(self.changes or {}) & set(_FIXED)):
             raise RecipeError(f"[changes] cannot change {name}: it is the aligned model's")
         if not isinstance((self.changes or {}).get("llm", {}), dict):

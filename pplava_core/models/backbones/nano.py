@@ -177,6 +177,30 @@ class FeatureScale(nn.Module):
         """Standardise ``(..., D)`` features."""
         return torch.asinh((features - self.mean) / self.spread)
 
+    @property
+    def measured(self) -> bool:
+        """Whether mean and spread are those of a training set."""
+        return bool(self.mean.any())
+
+
+class Average(nn.Module):
+    """What a token makes of its window's plain average; at first nothing.
+
+    What is averaged by relevance has forgotten how many things a window holds. In the plain
+    average that stays: every patch counts alike there.
+    """
+
+    def __init__(self, width: int, llm_width: int) -> None:
+        super().__init__()
+        self.scale = FeatureScale(width)
+        self.linear = nn.Linear(width, llm_width, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, averages: Tensor) -> Tensor:
+        """Return ``(..., D_llm)`` for averages ``(..., D)``."""
+        told: Tensor = self.linear(self.scale(averages))
+        return told
+
 
 def prompt(question: str, history: Sequence[tuple[str, str]]) -> str:
     """Word a question, and what was said before, for the language model."""
@@ -219,9 +243,11 @@ class NanoParts(nn.Module):
         self.places = TokenPlaces(tuple(config.tower["places"]), llm_width)
         self.clock = Clock(llm_width)
         self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
+        self.average = Average(width, llm_width) if config.tells_average else None
 
     takes_aligned = True
     takes_magnitudes = True
+    takes_averages = True
     whole_picture_tile = 0
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
@@ -244,6 +270,7 @@ class NanoParts(nn.Module):
         grid_size: Size,
         window: Window,
         magnitudes: Tensor | None = None,
+        averages: Tensor | None = None,
     ) -> Tensor:
         """Make tokens of pooled features.
 
@@ -258,12 +285,15 @@ class NanoParts(nn.Module):
             grid_size: ``(T, H, W)`` before pooling.
             window: what pooled it.
             magnitudes: ``(B, T', H', W')``, how relevant each window is.
+            averages: ``(B, T', H', W', D)``, what the windows hold whatever is asked.
 
         Returns:
             ``(B, T' H' W', D_llm)``, time slowest.
         """
         tokens = self.projector(self.scale(pooled))
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
+        if self.average is not None and averages is not None:
+            tokens = tokens + self.average(averages)
         if self.magnitude is not None and magnitudes is not None:
             tokens = self.magnitude(tokens, magnitudes)
         placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
