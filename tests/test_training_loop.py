@@ -236,9 +236,11 @@ def test_a_precision_that_cannot_be_had_is_one_line(tmp_path):
 )
 def test_a_processor_that_only_imitates_bfloat16_is_not_asked_to(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert loop.precision_here("auto") == expected
     assert loop.precision_here("fp16") == "fp16"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert loop.precision_here("auto") == "no"
 
 
 def test_a_run_learns_in_the_precision_of_its_machine(tmp_path, monkeypatch):

@@ -104,7 +104,8 @@ def precision_here(asked: str) -> str:
     if torch.cuda.is_available():
         able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        found = torch.cpu.get_capabilities()
+        # Older torch does not tell; float32 is right everywhere.
+        found: Any = getattr(torch.cpu, "get_capabilities", dict)()
         able = any(found.get(name, False) for name in _MULTIPLIES_BFLOAT16)
     return "bf16" if able else "no"
 
