@@ -25,18 +25,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from pplava_core.atomic import replacing
 from pplava_core.models.checkpoint import load_model, revision_of
-from pplava_core.models.language.tokenizer import NanoWords
 from pplava_core.train import Recipe, rebuilt
 from pplava_core.train.batches import InstructBatch
 from pplava_core.train.instruct import VALIDATION_COUNTS, InstructStage
-from pplava_core.train.loop import train
+from pplava_core.train.loop import precision_here, train
 from pplava_core.train.recipe import Data, Optimiser
 from pplava_core.window import Window
 
@@ -101,15 +100,7 @@ class UnpooledStage(OnceScoredStage):
         return _one_row_per_clip(super().batch(number))
 
     def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
-        batch = _one_row_per_clip(batch)
-        relevance = batch.targets.to(self.video.device)  # of no account
-        told = self._told(batch, relevance)
-        wrong = (told.logits.argmax(-1) != told.labels).long()
-        last = told.labels == cast(NanoWords, self.video.words).end_id
-        question_of = last.cumsum(0) - last.long()
-        types = [question.type for pack in batch.packs for question in pack.questions]
-        errors = wrong.new_zeros(len(types)).index_add_(0, question_of, wrong)
-        return list(zip(types, (errors == 0).tolist(), strict=True))
+        return super().hits(_one_row_per_clip(batch))
 
 
 def _one_row_per_clip(batch: InstructBatch) -> InstructBatch:
@@ -148,6 +139,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.unmasked is None and any(v.endswith(UNMASKED) for v in chosen.variant or ()):
         parser.error("variants without masks need --unmasked, a model of unmasked_aligner.py")
+    chosen.precision = precision_here(chosen.precision)  # a run that goes on must not change it
     torch.set_num_threads(chosen.threads)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     kernels = [Window.parse(kernel).kernel for kernel in chosen.kernel or ("2,6,6", "2,3,3")]

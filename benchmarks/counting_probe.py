@@ -2,7 +2,7 @@
 
     python benchmarks/counting_probe.py --features runs/features [--clips 6000]
 
-For every question "how many?" (of all, of a colour, of a kind) a probe of two layers tells of each
+For every question "how many?" (of all, of a colour, of a kind) a small network tells of each
 patch, or of each pooled token, how many of the asked-for things lie in it, so that the sum over a
 moment is their number. It is given the patch's features and its relevance, or the token's and
 how relevant its window is. Learned on films of the instruct stage's training set, scored on those
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core import pooling
+from pplava_core.models.backbones.nano import decades_of
 from pplava_core.models.catalog import find_model
 from pplava_core.models.checkpoint import load_model
 from pplava_core.models.videolm import VideoLM
@@ -34,7 +35,7 @@ from pplava_core.window import Window
 
 TYPES = ("count", "count_colour", "count_kind")
 FILMS_PER_STEP, LEARNING_RATE, HIDDEN = 8, 3e-3, 256
-WHOLE, SMALLEST = 0.05, 1e-3
+WHOLE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,23 +122,17 @@ def given(window: Window, name: str, film: Asked) -> tuple[Tensor, Tensor]:
     grid = film.grid.float().expand(len(film.relevance), -1, -1, -1, -1)
     relevance = film.relevance
     if name == "the grid":
-        told = torch.cat([grid, decades(relevance * relevance[0].numel())], dim=-1)
+        told = torch.cat([grid, decades_of(relevance * relevance[0].numel())], dim=-1)
         return told.flatten(2, 3), film.there_by_patch
     parts = []
     for weighting in pooling.WEIGHTINGS:
         if f"`{weighting}`" in name:
             parts.append(pooling.pool(grid, relevance, window=window, weighting=weighting))
     if "magnitude" in name:
-        parts.append(decades(pooling.window_magnitudes(relevance, window=window)))
+        parts.append(decades_of(pooling.window_magnitudes(relevance, window=window)))
     if "average" in name:
         parts.append(pooling.pool(grid, None, window=window))
     return torch.cat(parts, dim=-1).flatten(2, 3), film.there
-
-
-def decades(magnitudes: Tensor) -> Tensor:
-    """Return ``(..., 2)``: the logarithm of magnitudes around 1, and what of it exceeds 0."""
-    told = (magnitudes.clamp(min=0) + SMALLEST).log10().unsqueeze(-1)
-    return torch.cat([told, told.clamp(min=0)], dim=-1)
 
 
 def probed(

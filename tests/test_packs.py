@@ -39,7 +39,8 @@ def film_batches(stage):
 def logits_of(stage, batch, relevance):
     with torch.no_grad():
         told = stage._told(batch, relevance)
-    return told.logits, told.labels, told.weights, told.pack_of
+    rows = [number for number, row in enumerate(told.rows) for _ in row.labels]
+    return told.logits, told.labels, told.weights, torch.tensor(rows)
 
 
 def test_a_question_in_a_pack_is_answered_as_if_it_were_alone(stage):
@@ -62,6 +63,25 @@ def test_a_question_in_a_pack_is_answered_as_if_it_were_alone(stage):
             assert labels[rows == number].tolist() == one_by_one[1].tolist()
             compared += len(alone)
     assert compared > 20
+
+
+def test_every_taught_question_of_a_pack_is_scored_by_its_own_words(stage, monkeypatch):
+    stage.video.eval()
+    for batch in film_batches(stage)[:2]:
+        with torch.no_grad():
+            told = stage._told(batch, torch.full_like(batch.targets, 1 / batch.targets.shape[1]))
+        logits = torch.nn.functional.one_hot(told.labels, told.logits.shape[1]).float()
+        taught = [q for pack in batch.packs for q in pack.questions[pack.untaught :]]
+        for wrong_at in (None, 0, len(told.rows[0].labels)):
+            answered = logits.clone()
+            if wrong_at is not None:
+                answered[wrong_at] = 1 - answered[wrong_at]
+            faked = dataclasses.replace(told, logits=answered)
+            monkeypatch.setattr(stage, "_told", lambda *_, faked=faked: faked)
+            hits = stage.hits(batch)
+            assert [name for name, _ in hits] == [question.type for question in taught]
+            assert [hit for _, hit in hits].count(False) == (wrong_at is not None)
+        monkeypatch.undo()
 
 
 def test_a_turn_of_a_conversation_is_answered_as_chat_would_ask_it(stage):

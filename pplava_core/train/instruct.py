@@ -59,8 +59,6 @@ class Told:
     "``(A,)``."
     weights: Tensor
     "``(A,)``."
-    pack_of: Tensor
-    "``(A,)``: the pack of each."
     rows: list[Row]
     states: list[Tensor]
     "``(P, L, D)`` after each of the layers that `MentionHeads` reads."
@@ -232,10 +230,11 @@ class InstructStage:
         """Return the type of each question of a batch, and whether it is answered to the letter."""
         relevance = (self.video.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
         told = self._told(batch, relevance)
-        wrong = torch.zeros(len(batch.packs), device=told.logits.device).index_add_(
-            0, told.pack_of, (told.logits.argmax(-1) != told.labels).float()
+        ends = (told.labels == cast(NanoWords, self.video.words).end_id).long()
+        types = [q.type for pack in batch.packs for q in pack.questions[pack.untaught :]]
+        wrong = torch.zeros(len(types), device=told.logits.device).index_add_(
+            0, ends.cumsum(0) - ends, (told.logits.argmax(-1) != told.labels).float()
         )
-        types = [pack.questions[-1].type for pack in batch.packs]
         return [(name, errors == 0) for name, errors in zip(types, wrong.tolist(), strict=True)]
 
     def validation_batch(self, kind: str, first: int) -> InstructBatch:
@@ -281,7 +280,6 @@ class InstructStage:
             logits=logits.float(),
             labels=torch.tensor(labels, device=states.device),
             weights=weights,
-            pack_of=chosen,
             rows=rows,
             states=[output.hidden_states[layer] for layer in self.model.heads.layers],
             attentions=[output.attentions[n - 1] for n in self.model.heads.layers]

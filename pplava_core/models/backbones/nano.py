@@ -152,10 +152,15 @@ class Magnitude(nn.Module):
 
     def forward(self, tokens: Tensor, magnitudes: Tensor) -> Tensor:
         """Return ``(..., D)`` for tokens ``(..., D)`` and magnitudes ``(...)``, 1 on average."""
-        decades = (magnitudes.clamp(min=0) + _SMALLEST_MAGNITUDE).log10().unsqueeze(-1)
-        told = torch.cat([decades, decades.clamp(min=0)], dim=-1).to(tokens.dtype)
+        told = decades_of(magnitudes).to(tokens.dtype)
         changed: Tensor = tokens * 2 * self.factor(told[..., :1]).sigmoid() + self.term(told)
         return changed
+
+
+def decades_of(magnitudes: Tensor) -> Tensor:
+    """Return ``(..., 2)``: the logarithm of magnitudes ``(...)``, and what of it exceeds 0."""
+    decades = (magnitudes.clamp(min=0) + _SMALLEST_MAGNITUDE).log10().unsqueeze(-1)
+    return torch.cat([decades, decades.clamp(min=0)], dim=-1)
 
 
 class FeatureScale(nn.Module):
