@@ -218,6 +218,7 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
     window = {"kernel": (1, 1, 1) if run.variant == "none" else run.kernel}
     changes = {
         "tells_magnitude": False,
+        "tells_average": False,
         **VARIANTS[run.variant],
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},

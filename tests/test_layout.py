@@ -8,7 +8,8 @@ import torch
 
 from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import film_for_training
-from pplava_core.train.layout import lay_out, layout_loss, share_out
+from pplava_core.shapes.scene import COLOURS, KINDS
+from pplava_core.train.layout import counts_told, lay_out, layout_loss, share_out
 
 
 def test_a_middle_is_shared_out_whole_and_without_jumps():
@@ -43,12 +44,16 @@ def test_the_density_adds_up_to_what_is_there():
     for number in range(30):
         scene, _, layout = laid_out(number)
         for frame, moment in enumerate((0.2, 0.5)):
-            within = sum(
-                thing.visible(moment) and all(0 <= x < 1 for x in scene.place(thing, moment))
+            within = [
+                thing
                 for thing in scene.things
-            )
-            assert layout[frame, ..., 0].sum() == pytest.approx(within, abs=1e-4)
-            seen = max(seen, within)
+                if thing.visible(moment) and all(0 <= x < 1 for x in scene.place(thing, moment))
+            ]
+            colours = [sum(thing.colour == colour for thing in within) for colour in COLOURS]
+            kinds = [sum(thing.kind == kind for thing in within) for kind in KINDS]
+            told = counts_told(torch.from_numpy(layout)[None])[0, frame]
+            assert told.tolist() == pytest.approx([len(within), *colours, *kinds], abs=1e-4)
+            seen = max(seen, len(within))
     assert seen >= 5
 
 
@@ -58,8 +63,11 @@ def test_the_layout_is_learned_where_it_is_right_and_missed_where_it_is_not():
     labels = torch.from_numpy(coverage.max(0) >= 0.3)[None].long() - 1
     assert layout_loss(true, true, labels) == 0
     fewer = true.clone()
-    fewer[..., 0] *= 0.5
+    fewer[..., 3] *= 0.5
     assert layout_loss(fewer, true, labels) > 0.1
     elsewhere = true.clone()
-    elsewhere[..., 2] += 1.0
+    elsewhere[..., 1] += 1.0
     assert layout_loss(elsewhere, true, labels) > 0.1
+    recoloured = true.clone()
+    recoloured[..., 4 : 4 + len(COLOURS)] = recoloured[..., 4 : 4 + len(COLOURS)].roll(1, -1)
+    assert layout_loss(recoloured, true, labels) > 0.1

@@ -10,6 +10,7 @@ from pplava_core import pooling
 from pplava_core.errors import ModelError
 from pplava_core.models.backbones.nano import Clock, Magnitude, NanoParts
 from pplava_core.session import _grown
+from pplava_core.train import rebuilt
 from pplava_core.types import ClipSource
 from pplava_core.window import Window
 
@@ -153,3 +154,26 @@ def test_the_average_tells_what_weights_forget():
     torch.testing.assert_close(*pooled)
     tokens = [model.visual_tokens(*grid).tokens for grid in grids]
     assert not torch.allclose(*tokens)
+
+
+def test_a_tower_that_folds_pixels_sees_their_mean_as_the_other_saw_a_pixel():
+    old = small_model()
+    sharper = {
+        "pixels": {"height": 96, "width": 96, "resize": "squash"},
+        "tower": {"fold": 2},
+    }
+    new = rebuilt(old, sharper, seed=1, keep_learned=True)
+    assert new.parts.tower.stem[0].weight.shape[1] == 12
+    pictures = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    twice = pictures.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    known, seen = old.parts.tower(pictures), new.parts.tower(twice)
+    torch.testing.assert_close(seen, known, rtol=1e-4, atol=1e-5)
+    # What one of the four pixels is can now be told apart.
+    new.parts.tower.stem[0].weight.data[:, ::4] *= 2
+    assert not torch.allclose(new.parts.tower(twice), known, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [47, 96])
+def test_pictures_of_another_size_than_the_towers_are_refused(side):
+    with pytest.raises(ModelError, match=f"sees 48×48 pixels, not pixels of height {side}"):
+        small_model(pixels={"height": side, "width": side, "resize": "squash"})

@@ -44,16 +44,28 @@ def test_a_recipe_is_read_into_its_fields(tmp_path):
     assert recipe.text == path.read_text()
 
 
-@pytest.mark.parametrize("name", ["nano-align.toml", "nano-instruct.toml"])
-def test_the_recipes_that_ship_can_be_read(name):
-    recipe = read_recipe(CONFIGS / name)
-    assert recipe.stage == name.removeprefix("nano-").removesuffix(".toml")
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("align", "align"), ("instruct", "instruct"), ("align-more", "align"), ("more", "instruct")],
+)
+def test_the_recipes_that_ship_can_be_read(name, stage):
+    assert read_recipe(CONFIGS / f"nano-{name}.toml").stage == stage
 
 
 def test_the_second_shipped_recipe_starts_where_the_first_one_ends():
     first, second = (read_recipe(CONFIGS / f"nano-{stage}.toml") for stage in ("align", "instruct"))
     assert second.initial == f"{first.output}/model"
     assert second.seed == first.seed
+
+
+def test_what_learns_on_begins_with_what_ships():
+    first, second = (
+        read_recipe(CONFIGS / f"nano-{stage}.toml") for stage in ("align-more", "more")
+    )
+    assert first.initial == "pplava_core/models/embedded/nano"
+    assert second.initial == f"{first.output}/model"
+    assert first.keep_learned
+    assert second.keep_learned
 
 
 def test_overrides_replace_the_files_values(tmp_path):
@@ -201,7 +213,7 @@ def test_recipes_can_be_made_without_a_file():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"changes": {"weighting": "window"}}, "instruct stage"),
+        ({"changes": {"weighting": "window"}}, "with an `initial`"),
         ({"data": {"still_share": 0.5, "long_share": 0.5}}, "usual length"),
         ({"data": {"scenes_seed": -1}}, "scenes_seed"),
         ({"data": {"relevance": "mood"}}, "relevance"),
@@ -221,5 +233,19 @@ def test_what_belongs_to_the_aligned_model_cannot_be_changed(tmp_path):
         initial="x",
         changes={"tower": {"places": [1, 1, 1]}},
     )
-    with pytest.raises(RecipeError, match="tower"):
+    with pytest.raises(RecipeError, match="instruct stage cannot change tower"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"changes": {"tower": {"fold": 2}}}, "needs keep_learned"),
+        ({"changes": {"llm": {}}, "keep_learned": True}, "align stage cannot change llm"),
+        ({"changes": {"tower": 2}, "keep_learned": True}, "tower must be a table"),
+    ],
+)
+def test_the_first_stage_changes_pixels_and_tower_and_keeps_the_rest(tmp_path, changes, words):
+    path = write_recipe(tmp_path / "recipe.toml", drop=("model",), initial="x", **changes)
+    with pytest.raises(RecipeError, match=words):
         read_recipe(path)

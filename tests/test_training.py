@@ -444,6 +444,25 @@ def test_what_was_learned_is_kept_where_something_is_added(instructed, tmp_path)
     assert "video.parts.average.linear.weight" in learning
 
 
+def test_an_aligned_tower_may_learn_on_with_more_pixels(instructed, tmp_path):
+    recipe = write_recipe(
+        tmp_path / "sharper.toml",
+        drop=("model",),
+        steps=2,
+        initial=str(instructed.model),
+        keep_learned=True,
+        changes={
+            "pixels": {"height": 96, "width": 96, "resize": "squash"},
+            "tower": {"fold": 2},
+        },
+    )
+    model = load_model(follow(recipe))
+    assert model.parts.tower.stem[0].weight.shape[1] == 12
+    assert {"align", "instruct"} <= set(model.config.training)
+    old = load_model(instructed.model)
+    assert same_weights(old.llm.state_dict(), model.llm.state_dict())
+
+
 def test_what_was_learned_cannot_be_kept_in_other_sizes(instructed, tmp_path):
     changes = {"keep_learned": True, "changes": {"llm": {"num_hidden_layers": 1}}}
     recipe = read_recipe(instruct_recipe(tmp_path, instructed, **changes))

@@ -93,7 +93,7 @@ def rebuilt(
     Args:
         aligned: a model after its first stage, or after its second.
         changes: top-level settings of its config that are to be others; of the language model
-            only those that change.
+            and the tower only those that change.
         seed: of what is made anew.
         keep_learned: whether projector and language model keep what they have learned, and only
             what they lacked is made anew.
@@ -113,7 +113,8 @@ def rebuilt(
     try:
         known = aligned.config.to_dict()
         values = {**known, **changes, "training": made}
-        values["llm"] = {**known["llm"], **changes.get("llm", {})}
+        for part in ("llm", "tower"):
+            values[part] = {**known[part], **changes.get(part, {})}
         config = VideoLMConfig.from_dict(values)
         model = build_model(config, aligned.words.tokenizer)
     except ModelError as error:
@@ -128,8 +129,16 @@ def rebuilt(
 
 
 def _keep(learned: dict[str, Any], model: VideoLM) -> None:
-    """Give a model all that another one has learned, which must be of its sizes."""
+    """Give a model all that another one has learned, which must be of its sizes.
+
+    Only its tower may fold pixels where the other's did not: it then sees the mean of a fold
+    as the other one saw a pixel.
+    """
     own = model.state_dict()
+    first = "parts.tower.stem.0.weight"
+    if first in own and first in learned:
+        more = own[first].shape[1] // learned[first].shape[1]
+        learned = {**learned, first: learned[first].repeat_interleave(more, dim=1) / more}
     unlike = [name for name in learned if name not in own or own[name].shape != learned[name].shape]
     if unlike:
         raise RecipeError(

@@ -25,7 +25,7 @@ from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
 from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.prompts import with_lead_in
 from pplava_core.shapes.scene import COLOURS, DIGITS, KINDS, LETTERS, Scene, Thing, scene_seed
-from pplava_core.train.layout import lay_out, layout_loss
+from pplava_core.train.layout import SIZE, counts_told, lay_out, layout_loss
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 
@@ -61,7 +61,7 @@ class AlignBatch:
     mark_labels: Tensor | None = None
     "``(C, T, H, W)``: number in `MARKS` of what is drawn on that thing, -1 for nothing."
     layout: Tensor | None = None
-    "``(C, T, H, W, 4)``, see `lay_out`."
+    "``(C, T, H, W, SIZE)``, see `lay_out`."
 
     def to(self, device: torch.device) -> AlignBatch:
         """Return the same batch on a device."""
@@ -77,7 +77,10 @@ class Learner(nn.Module):
     def __init__(self, video: VideoLM) -> None:
         super().__init__()
         self.video = video
-        self.layout = nn.Linear(video.config.tower["vision"]["hidden_size"], 4)
+        self.layout = nn.Linear(video.config.tower["vision"]["hidden_size"], SIZE)
+        # Sums over all patches of what is random would drown what a tower has learned.
+        nn.init.zeros_(self.layout.weight)
+        nn.init.zeros_(self.layout.bias)
 
 
 class AlignStage:
@@ -137,12 +140,18 @@ class AlignStage:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Return, on unseen scenes, how often the peak and how much relevance is on the thing."""
+        """Return how well unseen scenes are seen.
+
+        How often the peak and how much of the relevance is on the thing asked for, how many
+        patches tell its kind, and in how many frames all things are counted right.
+        """
         on_thing, mass, counted = 0.0, 0.0, 0
         named: list[Tensor] = []
+        counts: list[Tensor] = []
         for number in range(12):
             batch = self.batch(number, "validation").to(self.video.device)
-            patches = self._unit_patches(self._features(batch.frames))
+            features = self._features(batch.frames)
+            patches = self._unit_patches(features)
             if batch.targets is None or batch.patch_labels is None:
                 return {"contrast": self.loss(batch)[0].item()}
             texts = self._unit_texts(batch.texts)
@@ -155,8 +164,15 @@ class AlignStage:
             mass += (relevance * (targets > 0))[asked].sum().item()
             counted += int(asked.sum())
             named.append(self._kinds_told(patches, batch.patch_labels))
-        told = torch.cat(named).float().mean().item()
-        return {"peak": on_thing / counted, "mass": mass / counted, "kind": told}
+            assert batch.layout is not None
+            told = counts_told(self.model.layout(features).float())
+            counts.append((told - counts_told(batch.layout)).abs()[..., 0] < 0.5)
+        return {
+            "peak": on_thing / counted,
+            "mass": mass / counted,
+            "kind": torch.cat(named).float().mean().item(),
+            "counted": torch.cat(counts).float().mean().item(),
+        }
 
     def _features(self, frames: Tensor) -> Tensor:
         """Return the tower's ``(C, T, H, W, D)``."""

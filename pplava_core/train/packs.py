@@ -40,6 +40,9 @@ _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 _ANOTHER_SUBJECT_SHARE = 0.4
 "How many conversations end with a question of any type, about anything."
+_THERE_SHARE = 0.8
+"""How many of these are about something that is there. After words about one thing it is easy to
+deny another, and a question about nothing is worded like any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
         turns = world.dialogue(scene, rng, int(rng.integers(2, _TURNS + 1)))
         if len(turns) > 1:
             if rng.random() < _ANOTHER_SUBJECT_SHARE:
-                turns[-1] = _lead(world.all_questions(scene, rng), rng)
+                turns[-1] = _another(scene, rng)
             return _conversation(clip, turns)
     asked = _allowed(scene, kind, world.all_questions(scene, rng))
     lead = _spoken(_lead(asked, rng), scene, rng, data)
@@ -95,6 +98,16 @@ def _lead(asked: dict[str, list[Question]], rng: np.random.Generator) -> Questio
     weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in names])
     chosen = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     return world.pick_evenly(asked[chosen], rng)
+
+
+def _another(scene: Scene, rng: np.random.Generator) -> Question:
+    """Draw a question to which a conversation turns."""
+    asked = world.all_questions(scene, rng)
+    if rng.random() < _THERE_SHARE:
+        asked = {
+            name: there for name, qs in asked.items() if (there := [q for q in qs if q.targets])
+        }
+    return _lead(asked, rng)
 
 
 def _goes_along(question: Question, lead: Question) -> bool:

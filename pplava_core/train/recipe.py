@@ -18,7 +18,11 @@ from pplava_core.errors import RecipeError
 STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
-_FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
+_FIXED = {
+    "instruct": ("backbone", "tower", "aligner", "pixels", "training", "format", "name"),
+    "align": ("backbone", "aligner", "training", "format", "name", "llm"),
+}
+"What of a model's config a stage cannot change."
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 T = TypeVar("T")
 
@@ -143,9 +147,10 @@ class Recipe:
     model: dict[str, Any] | None = None
     "A model's `config.json` as a table, and `vocab_size`; only when there is no `initial`."
     changes: dict[str, Any] | None = None
-    """Top-level settings of the initial model's config that are to be others (instruct): its
-    weighting, its window; of `llm` only what changes. The language model and the projector then
-    start anew, unless `keep_learned`."""
+    """Top-level settings of the initial model's config that are to be others; of `llm` and `tower`
+    only what changes. In instruct its weighting or its window: the language model and the
+    projector then start anew, unless `keep_learned`. In align, with `keep_learned`, its `pixels`
+    and the tower's `fold`."""
     keep_learned: bool = False
     "Whether [changes] leave what the initial model has learned, and make only what it lacks anew."
     text: str = field(default="", repr=False)
@@ -168,14 +173,7 @@ class Recipe:
 
     def _check_stage(self) -> None:
         """Refuse what the stage cannot use."""
-        if self.changes is not None and (self.stage != "instruct" or self.initial is None):
-            raise RecipeError("a [changes] table belongs to the instruct stage, with an `initial`")
-        if self.keep_learned and self.changes is None:
-            raise RecipeError("keep_learned belongs to a [changes] table")
-        for name in sorted(set(self.changes or {}) & set(_FIXED)):
-            raise RecipeError(f"[changes] cannot change {name}: it is the aligned model's")
-        if not isinstance((self.changes or {}).get("llm", {}), dict):
-            raise RecipeError("[changes] llm must be a table of what is to be another")
+        self._check_changes()
         if self.stage == "instruct" and self.data.source != "shapes":
             raise RecipeError("the instruct stage learns from data.source `shapes` only")
         if self.stage == "align_base":
@@ -186,6 +184,24 @@ class Recipe:
                 )
         elif self.text_tower is not None or self.train_text_tower:
             raise RecipeError("text_tower and train_text_tower belong to the align_base stage only")
+
+    def _check_changes(self) -> None:
+        """Refuse to change what another stage has made."""
+        if self.keep_learned and self.changes is None:
+            raise RecipeError("keep_learned belongs to a [changes] table")
+        if self.changes is None:
+            return
+        if self.stage not in _FIXED or self.initial is None:
+            raise RecipeError(
+                "a [changes] table belongs to the align or the instruct stage, with an `initial`"
+            )
+        if self.stage == "align" and not self.keep_learned:
+            raise RecipeError("a [changes] table of the align stage needs keep_learned = true")
+        for name in sorted(set(self.changes) & set(_FIXED[self.stage])):
+            raise RecipeError(f"[changes] of the {self.stage} stage cannot change {name}")
+        for name in ("llm", "tower"):
+            if not isinstance(self.changes.get(name, {}), dict):
+                raise RecipeError(f"[changes] {name} must be a table of what is to be another")
 
 
 def read_recipe(path: Path, *, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -48,18 +48,25 @@ class NanoTower(nn.Module):
     Args:
         stem_channels: channels after each stride-2 convolution of the stem; all but the first
             are followed by a convolution that refines what they give.
+        fold: side of the squares of pixels that become one, with as many times the channels,
+            before the stem: more is seen of the detail, at the same cost.
         vision: settings of transformers' `CLIPVisionConfig`; the stem's output is its
             picture, one patch a cell.
     """
 
-    def __init__(self, *, stem_channels: Sequence[int], vision: dict[str, Any]) -> None:
+    def __init__(
+        self, *, stem_channels: Sequence[int], vision: dict[str, Any], fold: int = 1
+    ) -> None:
         super().__init__()
         from transformers import CLIPVisionConfig, CLIPVisionModel
 
+        self.fold = fold
+        pictured = 3 * fold**2
+
         layers: list[nn.Module] = []
-        for before, after in pairwise((3, *stem_channels)):
+        for before, after in pairwise((pictured, *stem_channels)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
-            if before > 3:
+            if len(layers) > 2:
                 layers.append(Refinement(after))
         width = stem_channels[-1]
         self.stem = nn.Sequential(*layers)
@@ -69,11 +76,14 @@ class NanoTower(nn.Module):
         # The aligner brings the post-layernorm; the tower's own would never be used.
         self.vision.post_layernorm = nn.Identity()  # type: ignore[assignment]
         self.rows = int(settings["image_size"])
+        self.side = self.rows * fold * 2 ** len(stem_channels)
+        "Height and width of its pictures, in pixels."
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return ``(N, H, W, D)`` features of ``(N, 3, height, width)`` uint8 pictures."""
+        """Return ``(N, H, W, D)`` features of ``(N, 3, side, side)`` uint8 pictures."""
         scaled = pictures.to(next(self.stem.parameters()).dtype) / 127.5 - 1.0
-        states: Tensor = self.vision(pixel_values=self.stem(scaled)).last_hidden_state[:, 1:]
+        folded = nn.functional.pixel_unshuffle(scaled, self.fold)
+        states: Tensor = self.vision(pixel_values=self.stem(folded)).last_hidden_state[:, 1:]
         return states.reshape(len(states), self.rows, self.rows, -1)
 
 
@@ -238,7 +248,8 @@ class NanoParts(nn.Module):
         super().__init__()
         self.pixels = config.pixels
         width, llm_width = config.tower["vision"]["hidden_size"], config.llm["hidden_size"]
-        self.tower = NanoTower(**{k: config.tower[k] for k in ("stem_channels", "vision")})
+        seen = ("stem_channels", "vision", "fold")
+        self.tower = NanoTower(**{k: config.tower[k] for k in seen if k in config.tower})
         self.scale = FeatureScale(width)
         self.projector = Projector(width, config.projector_hidden_size, llm_width)
         self.shortcut = nn.Linear(config.aligner["patches"]["embed_dim"], llm_width, bias=False)
@@ -342,8 +353,16 @@ def build(config: VideoLMConfig) -> NanoParts:
     """Build nano's untrained parts.
 
     Raises:
-        ModelError: the config asks for another order than pooling before projecting.
+        ModelError: the config asks for another order than pooling before projecting, or for
+            pictures of another size than the tower's.
     """
     if config.projector_order != "pool_first":
         raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
-    return NanoParts(config)
+    parts = NanoParts(config)
+    side = parts.tower.side
+    if (config.pixels.height, config.pixels.width) != (side, side):
+        raise ModelError(
+            f"nano's tower sees {side}×{side} pixels, not pixels of height {config.pixels.height} "
+            f"and width {config.pixels.width}"
+        )
+    return parts
