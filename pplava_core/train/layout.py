@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -93,8 +94,8 @@ def layout_loss(guessed: Tensor, layout: Tensor, labels: Tensor) -> Tensor:
     All things, their colours and their kinds count alike.
     """
     sizes = [_OWNED, 1, len(COLOURS), len(KINDS)]
-    told, *densities = guessed.split(sizes, dim=-1)
-    owned, *true = layout.split(sizes, dim=-1)
+    told, *densities = torch.split(guessed, sizes, dim=-1)
+    owned, *true = torch.split(layout, sizes, dim=-1)
     shown = labels >= 0
     loss = functional.smooth_l1_loss(told[shown], owned[shown])
     for density, right in zip(densities, true, strict=True):
