@@ -8,7 +8,7 @@ import pytest
 
 from pplava_core.models.catalog import DEFAULT_MODEL, find_model
 from pplava_core.models.checkpoint import load_model
-from pplava_core.session import PoolingChoice, Session
+from pplava_core.session import PoolingChoice, Session, Turn
 from pplava_core.shapes.dataset import plan_film
 from pplava_core.shapes.render import patch_coverage, render
 
@@ -32,7 +32,7 @@ def test_it_is_small_and_says_where_it_comes_from():
         made = model.config.training[stage]
         assert made["command"].startswith("pplava train --config")
         assert len(made["commit"]) == 40
-        assert made["seed"] == {"align": 2, "instruct": 3}[stage]
+        assert made["seed"] == {"align": 5, "instruct": 4}[stage]
     assert model.config.training["align"]["masks"] is True
     assert "only" in model.config.notice
 
@@ -41,7 +41,9 @@ def test_it_is_small_and_says_where_it_comes_from():
     ("question", "answer"),
     [
         ("which one is smiling?", "the white square"),
-        ("which is larger, the star or the square?", "the red square"),
+        ("which is larger, the star or the red square?", "the purple star"),
+        ("how many objects are there?", "5"),
+        ("how many squares are there?", "3"),
         ("what colour is the star?", "purple"),
         ("what shape is the purple object?", "star"),
         ("is there an orange square?", "yes"),
@@ -52,6 +54,12 @@ def test_it_is_small_and_says_where_it_comes_from():
 )
 def test_it_answers_about_the_example(session, question, answer):
     assert session.ask(question).text == answer
+
+
+def test_after_a_question_about_one_thing_another_is_not_denied(session):
+    asked = "which one is smiling?"
+    history = [Turn(question=asked, answer=session.ask(asked).text)]
+    assert session.ask("what colour is the star?", history=history).text == "purple"
 
 
 @pytest.mark.parametrize("thing", plan_film("test", 0, SCENE).scene.things, ids=lambda t: t.phrase)
