@@ -7,7 +7,7 @@ import torch
 from small_models import small_model
 
 from pplava_core import pooling
-from pplava_core.errors import ModelError
+from pplava_core.errors import ModelError, RecipeError
 from pplava_core.models.backbones.nano import Clock, Magnitude, NanoParts
 from pplava_core.session import _grown
 from pplava_core.train import rebuilt
@@ -177,3 +177,13 @@ def test_a_tower_that_folds_pixels_sees_their_mean_as_the_other_saw_a_pixel():
 def test_pictures_of_another_size_than_the_towers_are_refused(side):
     with pytest.raises(ModelError, match=f"sees 48×48 pixels, not pixels of height {side}"):
         small_model(pixels={"height": side, "width": side, "resize": "squash"})
+
+
+def test_a_tower_that_folds_pixels_cannot_go_back_or_fold_more():
+    sharper = {"pixels": {"height": 96, "width": 96, "resize": "squash"}, "tower": {"fold": 2}}
+    model = rebuilt(small_model(), sharper, seed=1, keep_learned=True)
+    for fold in (1, 4):
+        side = 48 * fold
+        pixels = {"height": side, "width": side, "resize": "squash"}
+        with pytest.raises(RecipeError, match=r"no place for parts\.tower\.stem"):
+            rebuilt(model, {"pixels": pixels, "tower": {"fold": fold}}, seed=1, keep_learned=True)

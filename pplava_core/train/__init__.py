@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pplava_core.train.loop import Report
 
 MODEL_FOLDER = "model"
+_COLOURS_OF_A_PIXEL = 3
 
 __all__ = ["MODEL_FOLDER", "Recipe", "read_recipe", "run"]
 
@@ -136,9 +137,9 @@ def _keep(learned: dict[str, Any], model: VideoLM) -> None:
     """
     own = model.state_dict()
     first = "parts.tower.stem.0.weight"
-    if first in own and first in learned:
-        more = own[first].shape[1] // learned[first].shape[1]
-        learned = {**learned, first: learned[first].repeat_interleave(more, dim=1) / more}
+    if first in own and first in learned and learned[first].shape[1] == _COLOURS_OF_A_PIXEL:
+        folded = own[first].shape[1] // _COLOURS_OF_A_PIXEL
+        learned = {**learned, first: learned[first].repeat_interleave(folded, dim=1) / folded}
     unlike = [name for name in learned if name not in own or own[name].shape != learned[name].shape]
     if unlike:
         raise RecipeError(
