@@ -242,6 +242,7 @@ def test_what_belongs_to_the_aligned_model_cannot_be_changed(tmp_path):
     [
         ({"changes": {"tower": {"fold": 2}}}, "needs keep_learned"),
         ({"changes": {"llm": {}}, "keep_learned": True}, "align stage cannot change llm"),
+        ({"changes": {"weighting": "literal"}, "keep_learned": True}, "cannot change weighting"),
         ({"changes": {"tower": 2}, "keep_learned": True}, "tower must be a table"),
     ],
 )

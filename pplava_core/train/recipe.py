@@ -18,11 +18,10 @@ from pplava_core.errors import RecipeError
 STAGES = ("align", "align_base", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
-_FIXED = {
-    "instruct": ("backbone", "tower", "aligner", "pixels", "training", "format", "name"),
-    "align": ("backbone", "aligner", "training", "format", "name", "llm"),
-}
-"What of a model's config a stage cannot change."
+_FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
+"What of a model's config the instruct stage cannot change."
+_SEEN = ("pixels", "tower")
+"What alone the align stage can: another weighting would not fit the projector that is kept."
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 T = TypeVar("T")
 
@@ -191,13 +190,15 @@ class Recipe:
             raise RecipeError("keep_learned belongs to a [changes] table")
         if self.changes is None:
             return
-        if self.stage not in _FIXED or self.initial is None:
+        if self.stage == "align_base" or self.initial is None:
             raise RecipeError(
                 "a [changes] table belongs to the align or the instruct stage, with an `initial`"
             )
         if self.stage == "align" and not self.keep_learned:
             raise RecipeError("a [changes] table of the align stage needs keep_learned = true")
-        for name in sorted(set(self.changes) & set(_FIXED[self.stage])):
+        changed = set(self.changes)
+        refused = changed - set(_SEEN) if self.stage == "align" else changed & set(_FIXED)
+        for name in sorted(refused):
             raise RecipeError(f"[changes] of the {self.stage} stage cannot change {name}")
         for name in ("llm", "tower"):
             if not isinstance(self.changes.get(name, {}), dict):

@@ -49,7 +49,7 @@ class NanoTower(nn.Module):
         stem_channels: channels after each stride-2 convolution of the stem; all but the first
             are followed by a convolution that refines what they give.
         fold: side of the squares of pixels that become one, with as many times the channels,
-            before the stem: more is seen of the detail, at the same cost.
+            before the stem: more is seen of the detail, and only the first convolution costs more.
         vision: settings of transformers' `CLIPVisionConfig`; the stem's output is its
             picture, one patch a cell.
     """
