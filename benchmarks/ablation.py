@@ -219,6 +219,7 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
     changes = {
         "tells_magnitude": False,
         "tells_average": False,
+        "tells_count": False,
         **VARIANTS[run.variant],
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core import pooling
-from pplava_core.models.backbones.nano import decades_of
+from pplava_core.models.backbones.nano_tokens import decades_of
 from pplava_core.models.catalog import find_model
 from pplava_core.models.checkpoint import load_model
 from pplava_core.models.videolm import VideoLM

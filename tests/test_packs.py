@@ -129,6 +129,38 @@ def test_all_questions_of_a_pack_are_about_what_was_pooled():
     assert np.mean(sizes) > 2
 
 
+def test_counts_that_lead_are_often_the_greatest_of_their_scene():
+    greatest, asked = 0, 0
+    for number in range(600):
+        scene, pack = draw(number)
+        lead = pack.questions[0]
+        if lead.type in ("count_colour", "count_kind"):
+            name = lead.type.removeprefix("count_")
+            named = [getattr(thing, name) for thing in scene.things]
+            greatest += int(lead.answer) == max(map(named.count, named))
+            asked += 1
+    assert asked > 60
+    assert 0.6 < greatest / asked < 0.95
+
+
+def test_some_clips_are_drawn_evenly_from_crowds(stage):
+    data = dataclasses.replace(stage.recipe.data, crowd_share=1.0)
+    crowded = dataclasses.replace(stage.recipe, data=data)
+    found = InstructStage(crowded, stage.video).crowds
+    assert "long" not in found
+    sizes = [{stage.store.scene("films", n).most_alike for n in crowd} for crowd in found["films"]]
+    assert all(len(size) == 1 and min(size) >= 3 for size in sizes)
+    stage.recipe, stage.crowds = crowded, {"films": [[1], [2, 3]]}
+    drawn = [n for number in range(40) for n in stage._choose("films", batch_dice(number))]
+    assert set(drawn) == {1, 2, 3}
+    assert 0.3 < drawn.count(1) / len(drawn) < 0.7
+    assert set(stage._choose("long", batch_dice(1))) - {1, 2, 3}
+
+
+def batch_dice(number):
+    return np.random.default_rng([number, 4])
+
+
 def test_pictures_are_asked_nothing_about_time():
     types = {q.type for number in range(100) for q in draw(number, kind="stills")[1].questions}
     assert types

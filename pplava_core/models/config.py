@@ -50,6 +50,8 @@ class VideoLMConfig:
     "Whether a token is also told how relevant its window is, beside what pooling leaves of it."
     tells_average: bool = False
     "Whether a token is also given its window's plain average, of which things can be counted."
+    tells_count: bool = False
+    "Whether a token is also told how many of the asked-for things there are, in all the film."
     most_time_steps: int | None = None
     "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"

@@ -52,6 +52,7 @@ class VideoLM(nn.Module):
         for setting, taken in (
             ("tells_magnitude", "takes_magnitudes"),
             ("tells_average", "takes_averages"),
+            ("tells_count", "takes_counts"),
         ):
             if getattr(config, setting) and not getattr(parts, taken, False):
                 what = taken.removeprefix("takes_")

@@ -7,6 +7,7 @@ film, so that one scene can be filmed at any size, aspect ratio and frame rate.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -109,6 +110,12 @@ class Scene:
     "By how much the light falls and rises again: 0.3 is down to 70 % and back."
     flicker_period: float = 1.0
     "Fraction of the film that one fall and rise takes."
+
+    @property
+    def most_alike(self) -> int:
+        """How many things have the commonest colour, or the commonest kind."""
+        named = [(thing.colour, thing.kind) for thing in self.things]
+        return max(max(Counter(names).values()) for names in zip(*named, strict=True))
 
     def camera(self, moment: float) -> tuple[float, float]:
         """Return by how much everything is shifted at a moment, fractions of the picture."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.train.mentions import zero_linear
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
 from pplava_core.window import Window
@@ -30,7 +31,7 @@ _LEAST = 1e-3
 _MOSTLY = 0.7
 "Part of the most that any moment shows of a thing, from which on the thing has come."
 _APART_SHARE = 20.0
-_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2}
+_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "tally": 0.4}
 
 
 class Held(NamedTuple):
@@ -81,22 +82,30 @@ class DensityHeads(nn.Module):
 
     def __init__(self, width: int, depths: int) -> None:
         super().__init__()
-        self.read = nn.ModuleList(nn.Linear(width, 2) for _ in range(depths))
+        self.read = nn.ModuleList(zero_linear(width, 2) for _ in range(depths))
 
     def loss(self, states: Sequence[Tensor], there: Tensor, new: Tensor) -> Tensor:
-        """Return how far what is read off ``(P, N, D)`` is from the true ``(P, T, N / T)``.
+        """Return how far what is read off ``(P, N, D)`` is from the true, the mean over depths.
 
-        Each token's by itself; the sum of a moment, the mean over moments; and the sum of all that
-        is new; the mean over depths.
+        Args:
+            states: after each depth.
+            there: see `density_loss`.
+            new: see `density_loss`.
         """
-        losses = []
-        for read, state in zip(self.read, states, strict=True):
-            told_there, told_new = read(state).float().view(*there.shape, 2).unbind(-1)
-            apart = functional.mse_loss(told_there, there) + functional.mse_loss(told_new, new)
-            moments = functional.smooth_l1_loss(told_there.sum(2).mean(1), there.sum(2).mean(1))
-            every = functional.smooth_l1_loss(told_new.sum((1, 2)), new.sum((1, 2)))
-            losses.append(_APART_SHARE * apart + moments + every)
-        return torch.stack(losses).mean()
+        told = [read(state) for read, state in zip(self.read, states, strict=True)]
+        return torch.stack([density_loss(one, there, new) for one in told]).mean()
+
+
+def density_loss(told: Tensor, there: Tensor, new: Tensor) -> Tensor:
+    """Return how far two densities ``(P, N, 2)`` are from the true ones ``(P, T, N / T)``.
+
+    Each token's by itself, the sum of each moment, and the sum of all that is new.
+    """
+    told_there, told_new = told.float().view(*there.shape, 2).unbind(-1)
+    apart = functional.mse_loss(told_there, there) + functional.mse_loss(told_new, new)
+    moments = functional.smooth_l1_loss(told_there.sum(2), there.sum(2))
+    every = functional.smooth_l1_loss(told_new.sum((1, 2)), new.sum((1, 2)))
+    return _APART_SHARE * apart + moments + every
 
 
 def attended_loss(
@@ -107,6 +116,7 @@ def attended_loss(
     packs: Sequence[Pack],
     held: Held,
     before: int,
+    tally: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return how little a model looks where it should, and of what that is made.
 
@@ -118,6 +128,7 @@ def attended_loss(
         packs: of each row.
         held: what the visual tokens of the clips hold.
         before: what is to be added to a note's place.
+        tally: ``(P, N, 2)``, what a model that tells tokens their sums counts itself.
     """
     *looks, copies = attentions
     shown = [held.shown[pack.clip] for pack in packs]
@@ -131,6 +142,8 @@ def attended_loss(
     )
     density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
+    if tally is not None:
+        parts["tally"] = density_loss(tally, there, new)
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}
 

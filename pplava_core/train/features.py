@@ -29,6 +29,8 @@ from pplava_core.train.loader import forked_loader
 from pplava_core.train.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
+_CROWD = 3
+"So many things of one colour or one kind are a crowd."
 _LONG_SECONDS = (20.0, 40.0)
 "So long that a frame a second or more is taken of every long film."
 
@@ -92,6 +94,19 @@ class FeatureStore:
     def scene(self, kind: str, number: int) -> Scene:
         """Draw again the scene of a grid."""
         return self.kinds[kind].draw(self.split, self.seed, number)
+
+    def crowds(self, kind: str) -> list[list[int]]:
+        """Return the clips of a kind in which many things share a colour or a kind.
+
+        Most scenes have one or two red things, and no more is learned of larger numbers than
+        what is shown. One list for each number of things from `_CROWD` on that is found.
+        """
+        found: dict[int, list[int]] = {}
+        for number in range(self.kinds[kind].count):
+            alike = self.scene(kind, number).most_alike
+            if alike >= _CROWD:
+                found.setdefault(alike, []).append(number)
+        return [found[alike] for alike in sorted(found)]
 
     def _arrays(self, kind: Kind, progress: Progress | None) -> tuple[Any, Any]:
         stem = f"{self.split}-{kind.name}-{kind.count}x{kind.frames}-{self.key}"

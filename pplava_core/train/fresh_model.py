@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pplava_core.models.backbones.nano import FeatureScale
+from pplava_core.models.backbones.nano_tokens import FeatureScale
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes.scene import COLOURS, KINDS
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -66,6 +67,8 @@ class Told:
     "``(P, heads, L, L)`` in each of them, and in the last layer."
     before: int
     "How many tokens lie before the second id of a row, beyond the first."
+    tally: Tensor | None
+    "``(P, N, 2)``: what the model counts itself, where it does."
 
 
 class Learner(nn.Module):
@@ -97,6 +100,7 @@ class InstructStage:
         "video.parts.clock.",
         "video.parts.magnitude.",
         "video.parts.average.",
+        "video.parts.tally.",
         "video.llm.",
         "video.aligner.text.",
         "heads.",
@@ -131,6 +135,9 @@ class InstructStage:
         held_out = {name: count for name, count in VALIDATION_COUNTS.items() if name in counts}
         self.store = FeatureStore(recipe, model, "train", counts, progress)
         self.validation = FeatureStore(recipe, model, "validation", held_out, progress)
+        crowded = counts.keys() - {"long"} if data.crowd_share > 0 else ()
+        self.crowds = {name: self.store.crowds(name) for name in crowded}
+        "Of each kind the clips that show crowds, by their size."
         is_fresh = "instruct" not in model.config.training
         if is_fresh:
             fresh_model.stretch_texts(model)
@@ -154,8 +161,8 @@ class InstructStage:
             kind = "stills"
         elif dice < data.still_share + data.long_share:
             kind = "long"
-        chosen = rng.integers(self.store.kinds[kind].count, size=data.clips_per_step)
-        scenes = [self.store.scene(kind, int(n)) for n in chosen]
+        chosen = self._choose(kind, rng)
+        scenes = [self.store.scene(kind, n) for n in chosen]
         # Long prompts come together, since the longest row of a batch is the length of all.
         wordy = _WORDY if alike.random() < data.long_prompt_share / _WORDY else 0.0
         data = dataclasses.replace(data, long_prompt_share=wordy)
@@ -165,7 +172,19 @@ class InstructStage:
             for _ in range(data.packs_per_clip)
         ]
         window = drawn_window(self.video.config, data, number, alike, kind)
-        return batch_of(self.store, kind, chosen.tolist(), scenes, packs, window)
+        return batch_of(self.store, kind, chosen, scenes, packs, window)
+
+    def _choose(self, kind: str, rng: np.random.Generator) -> list[int]:
+        """Draw the clips of a batch, some of them evenly from crowds of every size."""
+        data, count = self.recipe.data, self.store.kinds[kind].count
+        chosen: list[int] = rng.integers(count, size=data.clips_per_step).tolist()
+        crowds = self.crowds.get(kind)
+        if not crowds:
+            return chosen
+        for place in np.flatnonzero(rng.random(len(chosen)) < data.crowd_share):
+            crowd = crowds[int(rng.integers(len(crowds)))]
+            chosen[place] = crowd[int(rng.integers(len(crowd)))]
+        return chosen
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the mean cross-entropy of the answers' tokens, and of the relevance."""
@@ -193,6 +212,7 @@ class InstructStage:
             batch.packs,
             held_by_tokens(batch.coverage, batch.window),
             told.before,
+            told.tally,
         )
         numbers |= missed
         answers = answers + _MENTIONS_SHARE * noted + attended
@@ -255,7 +275,8 @@ class InstructStage:
     def _told(self, batch: InstructBatch, relevance: Tensor) -> Told:
         """Run the language model over packs pooled by their relevance ``(P, T H W)``."""
         model, words = self.video, cast(NanoWords, self.video.words)
-        tokens = self._visual_tokens(batch, relevance)
+        with _counted(model) as counted:
+            tokens = self._visual_tokens(batch, relevance)
         rows = [row_of(pack, words) for pack in batch.packs]
         ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
         embeddings = model.prompt_embeddings(tokens, ids.to(tokens.device))
@@ -285,6 +306,7 @@ class InstructStage:
             attentions=[output.attentions[n - 1] for n in self.model.heads.layers]
             + [output.attentions[-1]],
             before=before,
+            tally=counted[0] if counted else None,
         )
 
     def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:
@@ -336,6 +358,24 @@ class InstructStage:
             batch = dataclasses.replace(batch, window=model.config.window)
             relevance = (model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
             self._visual_tokens(batch, relevance)
+
+
+@contextmanager
+def _counted(model: VideoLM) -> Iterator[list[Tensor]]:
+    """Collect the densities ``(P, N, 2)`` that a model's tally reads, if it has one."""
+    counted: list[Tensor] = []
+    if model.parts.tally is None:
+        yield counted
+        return
+
+    def keep(_module: nn.Module, _inputs: Any, density: Tensor) -> None:
+        counted.append(density)
+
+    listening = model.parts.tally.density.register_forward_hook(keep)
+    try:
+        yield counted
+    finally:
+        listening.remove()
 
 
 def _of_another_clip(packs: Sequence[Pack], number: int) -> str:

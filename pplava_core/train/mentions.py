@@ -122,6 +122,17 @@ class Reading(NamedTuple):
     "``(M, 4)``: which letter an option has."
 
 
+def zero_linear(width: int, size: int) -> nn.Linear:
+    """Return a head that reads nothing at first.
+
+    One that begins at random would drown what a model has learned before.
+    """
+    head = nn.Linear(width, size)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 class MentionHeads(nn.Module):
     """Read facts and right options off states of the language model.
 
@@ -133,7 +144,7 @@ class MentionHeads(nn.Module):
     def __init__(self, width: int, layers: Sequence[int]) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.read = nn.ModuleList(nn.Linear(width, sum(_SIZES)) for _ in self.layers)
+        self.read = nn.ModuleList(zero_linear(width, sum(_SIZES)) for _ in self.layers)
 
     def facts_loss(self, states: Sequence[Tensor], noted: Sequence[Facts]) -> Tensor:
         """Return how far the facts read off are from what is true, the mean over layers.

@@ -36,6 +36,9 @@ _FILLERS = (
 """Types that go along in a pack. Not those whose answer is known from their company: that a
 thing is there, when all the others ask about it."""
 _COUNTS = ("count", "count_colour", "count_kind")
+_MOST_SHARE = 0.5
+"""How often a count by colour or kind that leads is the greatest of its scene. Most scenes have
+none or one of what is asked for, and numbers that are seldom right are learned last."""
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 _ANOTHER_SUBJECT_SHARE = 0.4
@@ -97,7 +100,11 @@ def _lead(asked: dict[str, list[Question]], rng: np.random.Generator) -> Questio
     names = list(asked)
     weights = np.array([_TYPE_WEIGHTS.get(name, 1.0) for name in names])
     chosen = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-    return world.pick_evenly(asked[chosen], rng)
+    found = asked[chosen]
+    if chosen in _COUNTS and rng.random() < _MOST_SHARE:
+        most = max(int(question.answer) for question in found)
+        found = [question for question in found if int(question.answer) == most]
+    return world.pick_evenly(found, rng)
 
 
 def _another(scene: Scene, rng: np.random.Generator) -> Question:

@@ -75,6 +75,8 @@ class Data:
     "Part of the instruct stage's batches that are of long films."
     history_share: float = 0.1
     "Part of the instruct stage's conversations: questions with earlier turns before them."
+    crowd_share: float = 0.0
+    "Part of the instruct stage's films and pictures drawn evenly from crowds of every size."
     long_prompt_share: float = 0.1
     "Part of the instruct stage's questions that come after a hundred words."
     features: str | None = None
@@ -105,8 +107,8 @@ class Data:
             )
         counts = ("clips", "clips_per_step", "frames_per_clip", "patches_per_clip", "long_frames")
         shares = (
-            "still_share", "long_share", "history_share", "long_prompt_share", "coarse_share",
-            "codec_share",
+            "still_share", "long_share", "history_share", "crowd_share", "long_prompt_share",
+            "coarse_share", "codec_share",
         )  # fmt: skip
         _need_positive("data", self, *counts, "questions_per_clip", "packs_per_clip")
         _need_not_negative("data", self, "coarse_batches", "long_clips", *shares)

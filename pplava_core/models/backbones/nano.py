@@ -1,8 +1,8 @@
 """The adapter of `nano`: a vision transformer of a few layers over a convolutional stem.
 
-It says which features a frame has, where pooled tokens lie, and how a question is
+It says which features a frame has, how tokens are made of what is pooled, and how a question is
 worded for the language model. The transformer and the language model are transformers'
-own classes; only the stem, the standardisation and the positions are its own.
+own classes; only the stem and what `nano_tokens` tells a token are its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from pplava_core.errors import ModelError, UsageError
+from pplava_core.models.backbones.nano_tokens import (
+    Average,
+    Clock,
+    FeatureScale,
+    Magnitude,
+    Tally,
+    TokenPlaces,
+)
 from pplava_core.models.config import VideoLMConfig
 from pplava_core.models.projector import Projector
 from pplava_core.types import ClipSource, Preparation, VisualTokens
@@ -23,10 +31,7 @@ from pplava_core.window import Size, Window
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
 FRAMES_PER_BATCH = 16
 _REMEMBERED_QUESTIONS = 4
-_POSITION_SPREAD, _CONTENT_SPREAD, _CLOCK_SPREAD = 0.4, 0.5, 0.1
-_FADING, _TERM_SPREAD, _SMALLEST_MAGNITUDE = 2.0, 0.5, 1e-3
-_WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
-_LONG_SECONDS, _LONGEST_SECONDS = 8.0, 40.0
+_CONTENT_SPREAD = 0.5
 
 
 class Refinement(nn.Module):
@@ -87,154 +92,10 @@ class NanoTower(nn.Module):
         return states.reshape(len(states), self.rows, self.rows, -1)
 
 
-class TokenPlaces(nn.Module):
-    """Where in the film a pooled token lies: learned tables along time, height and width.
-
-    A table is read at the window's centre, so that any window and any number of frames
-    have a place; between two entries it is interpolated.
-    """
-
-    def __init__(self, sizes: Size, width: int) -> None:
-        super().__init__()
-        self.tables = nn.ParameterList(
-            nn.Parameter(torch.randn(size, width) * _POSITION_SPREAD) for size in sizes
-        )
-
-    def forward(self, grid_size: Size, window: Window) -> Tensor:
-        """Return ``(T', H', W', D)`` for the windows of a grid."""
-        axes = zip(
-            self.tables,
-            grid_size,
-            window.output_size(grid_size),
-            window.kernel,
-            window.step,
-            strict=True,
-        )
-        along_time, along_height, along_width = (
-            _read_between(table, _centres(length, count, extent, step))
-            for table, length, count, extent, step in axes
-        )
-        return (
-            along_time[:, None, None, :] + along_height[None, :, None, :] + along_width[None, None]
-        )
-
-
-class Clock(nn.Module):
-    """When a pooled token was seen, in seconds: waves of several lengths and the film's length.
-
-    Places are fractions of a film; a question like "when?" needs a clock. It reads to
-    `_LONGEST_SECONDS`, the longest films of training, and then stands still.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(2 * len(_WAVES_SECONDS) + 4, width)
-        nn.init.normal_(self.linear.weight, std=_CLOCK_SPREAD)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, steps: int, lengths_seconds: Tensor) -> Tensor:
-        """Return ``(B, T', D)`` for as many equal steps of films ``(B,)`` seconds long."""
-        shares = (torch.arange(steps, device=lengths_seconds.device) + 0.5) / steps
-        seconds = lengths_seconds[:, None] * shares
-        turns = seconds[..., None] * (2 * torch.pi / lengths_seconds.new_tensor(_WAVES_SECONDS))
-        lengths = lengths_seconds[:, None].expand_as(seconds)
-        told = torch.stack([seconds, lengths], dim=-1).clamp(max=_LONGEST_SECONDS)
-        waves = [turns.sin(), turns.cos(), told / _LONG_SECONDS, told.log1p() / 4]
-        placed: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
-        return placed
-
-
-class Magnitude(nn.Module):
-    """What a token makes of how relevant its window is: a factor on it, and a sum to it.
-
-    At first a window of average relevance stays as it is, and one that the text does not care
-    about fades; both are learned.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.factor = nn.Linear(1, width)
-        self.term = nn.Linear(2, width)
-        nn.init.constant_(self.factor.weight, _FADING)
-        nn.init.zeros_(self.factor.bias)
-        nn.init.normal_(self.term.weight, std=_TERM_SPREAD)
-        nn.init.zeros_(self.term.bias)
-
-    def forward(self, tokens: Tensor, magnitudes: Tensor) -> Tensor:
-        """Return ``(..., D)`` for tokens ``(..., D)`` and magnitudes ``(...)``, 1 on average."""
-        told = decades_of(magnitudes).to(tokens.dtype)
-        changed: Tensor = tokens * 2 * self.factor(told[..., :1]).sigmoid() + self.term(told)
-        return changed
-
-
-def decades_of(magnitudes: Tensor) -> Tensor:
-    """Return ``(..., 2)``: the logarithm of magnitudes ``(...)``, and what of it exceeds 0."""
-    decades = (magnitudes.clamp(min=0) + _SMALLEST_MAGNITUDE).log10().unsqueeze(-1)
-    return torch.cat([decades, decades.clamp(min=0)], dim=-1)
-
-
-class FeatureScale(nn.Module):
-    """Brings every channel to mean 0 and spread 1 over the training set, and tames its tail.
-
-    `literal` pooling leaves a few windows tens of times above the rest. Beyond 1 the
-    inverse hyperbolic sine grows like a logarithm, so that magnitude is still told apart.
-    """
-
-    mean: Tensor
-    spread: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("spread", torch.ones(width))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Standardise ``(..., D)`` features."""
-        return torch.asinh((features - self.mean) / self.spread)
-
-    @property
-    def measured(self) -> bool:
-        """Whether mean and spread are those of a training set."""
-        return bool(self.mean.any())
-
-
-class Average(nn.Module):
-    """What a token makes of its window's plain average; at first nothing.
-
-    What is averaged by relevance has forgotten how many things a window holds. In the plain
-    average that stays: every patch counts alike there.
-    """
-
-    def __init__(self, width: int, llm_width: int) -> None:
-        super().__init__()
-        self.scale = FeatureScale(width)
-        self.linear = nn.Linear(width, llm_width, bias=False)
-        nn.init.zeros_(self.linear.weight)
-
-    def forward(self, averages: Tensor) -> Tensor:
-        """Return ``(..., D_llm)`` for averages ``(..., D)``."""
-        told: Tensor = self.linear(self.scale(averages))
-        return told
-
-
 def prompt(question: str, history: Sequence[tuple[str, str]]) -> str:
     """Word a question, and what was said before, for the language model."""
     turns = [f"{USER}{asked}{ASSISTANT}{answered}{END}" for asked, answered in history]
     return "".join([*turns, f"{USER}{question}{ASSISTANT}"])
-
-
-def _centres(length: int, count: int, extent: int, step: int) -> Tensor:
-    """Return the windows' centres as fractions of the axis, 0 to 1."""
-    return (torch.arange(count) * step + extent / 2) / length
-
-
-def _read_between(table: Tensor, places: Tensor) -> Tensor:
-    """Read a table of cells at fractions of its length, between cell centres linearly."""
-    exact = (places.to(table.device) * len(table) - 0.5).clamp(0, len(table) - 1)
-    lower = exact.floor().long()
-    upper = (lower + 1).clamp(max=len(table) - 1)
-    share = (exact - lower).to(table.dtype)[:, None]
-    return table[lower] * (1 - share) + table[upper] * share
 
 
 class NanoParts(nn.Module):
@@ -260,10 +121,12 @@ class NanoParts(nn.Module):
         self.clock = Clock(llm_width)
         self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
         self.average = Average(width, llm_width) if config.tells_average else None
+        self.tally = Tally(width, llm_width, config.window) if config.tells_count else None
 
     takes_aligned = True
     takes_magnitudes = True
     takes_averages = True
+    takes_counts = True
     whole_picture_tile = 0
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
@@ -313,6 +176,9 @@ class NanoParts(nn.Module):
         if self.magnitude is not None and magnitudes is not None:
             tokens = self.magnitude(tokens, magnitudes)
         placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
+        if self.tally is not None and self.average is not None and averages is not None:
+            linear = self.average.scale.standardised(averages)
+            placed = placed + self.tally(placed, linear, window)
         return placed.flatten(1, 3)
 
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
@@ -353,11 +219,13 @@ def build(config: VideoLMConfig) -> NanoParts:
     """Build nano's untrained parts.
 
     Raises:
-        ModelError: the config asks for another order than pooling before projecting, or for
-            pictures of another size than the tower's.
+        ModelError: the config asks for another order than pooling before projecting, for
+            pictures of another size than the tower's, or for counts without averages.
     """
     if config.projector_order != "pool_first":
         raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
+    if config.tells_count and not config.tells_average:
+        raise ModelError("nano counts by its windows' averages: tells_count needs tells_average")
     parts = NanoParts(config)
     side = parts.tower.side
     if (config.pixels.height, config.pixels.width) != (side, side):

@@ -1,0 +1,275 @@
+"""What nano's pooled tokens are told: where and when they are, how relevant, how many things.
+
+Tables, clocks and sums beside what pooling leaves of the features. Knows no films and no words.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pplava_core.window import Size, Window
+
+_POSITION_SPREAD, _CLOCK_SPREAD = 0.4, 0.1
+_FADING, _TERM_SPREAD, _SMALLEST_MAGNITUDE = 2.0, 0.5, 1e-3
+_WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+_LONG_SECONDS, _LONGEST_SECONDS = 8.0, 40.0
+_LOOKS, _HEAD_WIDTH = 2, 32
+_MOST_COUNTED = 9
+"Above this, numbers are told by their size alone."
+
+
+class TokenPlaces(nn.Module):
+    """Where in the film a pooled token lies: learned tables along time, height and width.
+
+    A table is read at the window's centre, so that any window and any number of frames
+    have a place; between two entries it is interpolated.
+    """
+
+    def __init__(self, sizes: Size, width: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(
+            nn.Parameter(torch.randn(size, width) * _POSITION_SPREAD) for size in sizes
+        )
+
+    def forward(self, grid_size: Size, window: Window) -> Tensor:
+        """Return ``(T', H', W', D)`` for the windows of a grid."""
+        axes = zip(
+            self.tables,
+            grid_size,
+            window.output_size(grid_size),
+            window.kernel,
+            window.step,
+            strict=True,
+        )
+        along_time, along_height, along_width = (
+            _read_between(table, _centres(length, count, extent, step))
+            for table, length, count, extent, step in axes
+        )
+        return (
+            along_time[:, None, None, :] + along_height[None, :, None, :] + along_width[None, None]
+        )
+
+
+class Clock(nn.Module):
+    """When a pooled token was seen, in seconds: waves of several lengths and the film's length.
+
+    Places are fractions of a film; a question like "when?" needs a clock. It reads to
+    `_LONGEST_SECONDS`, the longest films of training, and then stands still.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * len(_WAVES_SECONDS) + 4, width)
+        nn.init.normal_(self.linear.weight, std=_CLOCK_SPREAD)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, steps: int, lengths_seconds: Tensor) -> Tensor:
+        """Return ``(B, T', D)`` for as many equal steps of films ``(B,)`` seconds long."""
+        shares = (torch.arange(steps, device=lengths_seconds.device) + 0.5) / steps
+        seconds = lengths_seconds[:, None] * shares
+        turns = seconds[..., None] * (2 * torch.pi / lengths_seconds.new_tensor(_WAVES_SECONDS))
+        lengths = lengths_seconds[:, None].expand_as(seconds)
+        told = torch.stack([seconds, lengths], dim=-1).clamp(max=_LONGEST_SECONDS)
+        waves = [turns.sin(), turns.cos(), told / _LONG_SECONDS, told.log1p() / 4]
+        placed: Tensor = self.linear(torch.cat(waves, dim=-1).to(self.linear.weight.dtype))
+        return placed
+
+
+class Magnitude(nn.Module):
+    """What a token makes of how relevant its window is: a factor on it, and a sum to it.
+
+    At first a window of average relevance stays as it is, and one that the text does not care
+    about fades; both are learned.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.factor = nn.Linear(1, width)
+        self.term = nn.Linear(2, width)
+        nn.init.constant_(self.factor.weight, _FADING)
+        nn.init.zeros_(self.factor.bias)
+        nn.init.normal_(self.term.weight, std=_TERM_SPREAD)
+        nn.init.zeros_(self.term.bias)
+
+    def forward(self, tokens: Tensor, magnitudes: Tensor) -> Tensor:
+        """Return ``(..., D)`` for tokens ``(..., D)`` and magnitudes ``(...)``, 1 on average."""
+        told = decades_of(magnitudes).to(tokens.dtype)
+        changed: Tensor = tokens * 2 * self.factor(told[..., :1]).sigmoid() + self.term(told)
+        return changed
+
+
+def decades_of(magnitudes: Tensor) -> Tensor:
+    """Return ``(..., 2)``: the logarithm of magnitudes ``(...)``, and what of it exceeds 0."""
+    decades = (magnitudes.clamp(min=0) + _SMALLEST_MAGNITUDE).log10().unsqueeze(-1)
+    return torch.cat([decades, decades.clamp(min=0)], dim=-1)
+
+
+class FeatureScale(nn.Module):
+    """Brings every channel to mean 0 and spread 1 over the training set, and tames its tail.
+
+    `literal` pooling leaves a few windows tens of times above the rest. Beyond 1 the
+    inverse hyperbolic sine grows like a logarithm, so that magnitude is still told apart.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise ``(..., D)`` features and tame their tail."""
+        return torch.asinh(self.standardised(features))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Standardise ``(..., D)`` features: what is linear in them stays so."""
+        return (features - self.mean) / self.spread
+
+    @property
+    def measured(self) -> bool:
+        """Whether mean and spread are those of a training set."""
+        return bool(self.mean.any())
+
+
+class Average(nn.Module):
+    """What a token makes of its window's plain average; at first nothing.
+
+    What is averaged by relevance has forgotten how many things a window holds. In the plain
+    average that stays: every patch counts alike there.
+    """
+
+    def __init__(self, width: int, llm_width: int) -> None:
+        super().__init__()
+        self.scale = FeatureScale(width)
+        self.linear = nn.Linear(width, llm_width, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, averages: Tensor) -> Tensor:
+        """Return ``(..., D_llm)`` for averages ``(..., D)``."""
+        told: Tensor = self.linear(self.scale(averages))
+        return told
+
+
+class Tally(nn.Module):
+    """Adds up over a film how many of the asked-for things there are, and tells every token.
+
+    Attention averages, so a language model that has to count adds up badly. Here every token first
+    looks at all the others, which tells it what is asked for and what was there before; then
+    two numbers are read off its window, as in counting by density maps: how many things lie in
+    it, and how many of them are seen for the first time. They are read linearly off the plain
+    average, of which the state decides the channels, so that they can be summed up. Every token
+    is told its moment's sum, what had come by then, and what ever comes; at first nothing.
+
+    Args:
+        width: of the features that are averaged.
+        llm_width: of the tokens.
+        window: the model's own; what is read off a larger one counts for as many of it.
+    """
+
+    def __init__(self, width: int, llm_width: int, window: Window) -> None:
+        super().__init__()
+        self.patches = _patches_of(window)
+        self.enter = nn.Linear(llm_width + width, llm_width)
+        self.look = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                llm_width,
+                max(llm_width // _HEAD_WIDTH, 1),
+                dim_feedforward=2 * llm_width,
+                dropout=0.0,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(_LOOKS)
+        )
+        self.density = Density(width, llm_width)
+        self.tell = nn.Linear(3 * (_MOST_COUNTED + 2), llm_width, bias=False)
+        nn.init.zeros_(self.tell.weight)
+
+    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
+        """Return what to add to tokens.
+
+        Args:
+            tokens: ``(B, T', H', W', D_llm)``, with their places.
+            averages: ``(B, T', H', W', D)``, standardised.
+            window: what was averaged.
+
+        Returns:
+            ``(B, T', 1, 1, D_llm)``: all tokens of a moment are told the same.
+        """
+        steps = tokens.shape[1]
+        state = self.enter(torch.cat([tokens, averages], dim=-1)).flatten(1, 3)
+        for look in self.look:
+            state = look(state)
+        size = _patches_of(window) / self.patches
+        density = self.density(state, averages.flatten(1, 3), size)
+        there, new = density.unflatten(1, (steps, -1)).sum(2).unbind(-1)
+        come = new.cumsum(1)
+        numbers = torch.stack([there, come, come[:, -1:].expand_as(come)], dim=-1)
+        told: Tensor = self.tell(_spelled(numbers).flatten(-2).to(tokens.dtype))
+        return told[:, :, None, None]
+
+
+class Density(nn.Module):
+    """Reads off every token how many things its window holds, and how many of them are new.
+
+    Args:
+        width: of the features that are averaged.
+        llm_width: of the states.
+    """
+
+    def __init__(self, width: int, llm_width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(llm_width)
+        self.channels = nn.Linear(llm_width, 2 * width)
+        self.rest = nn.Linear(llm_width, 2)
+        for linear in (self.channels, self.rest):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, state: Tensor, averages: Tensor, size: float) -> Tensor:
+        """Return the densities of every token.
+
+        Args:
+            state: ``(B, N, D_llm)``.
+            averages: ``(B, N, D)``.
+            size: of a window, as a multiple of the usual one's.
+
+        Returns:
+            ``(B, N, 2)`` float32.
+        """
+        state = self.norm(state)
+        channels = self.channels(state).unflatten(-1, (2, -1))
+        read = (channels * averages.unsqueeze(-2)).float().mean(-1)
+        density: Tensor = (read + self.rest(state).float()) * size
+        return density
+
+
+def _patches_of(window: Window) -> int:
+    """Return how many patches of a frame lie in a window."""
+    _, rows, columns = window.kernel
+    return rows * columns
+
+
+def _spelled(numbers: Tensor) -> Tensor:
+    """Return ``(..., K)``: how near numbers ``(...)`` are to each whole one, and how large."""
+    whole = torch.arange(_MOST_COUNTED + 1, device=numbers.device)
+    near = (1.0 - (numbers.unsqueeze(-1) - whole).abs()).clamp(min=0.0)
+    return torch.cat([near, numbers.unsqueeze(-1) / _MOST_COUNTED], dim=-1)
+
+
+def _centres(length: int, count: int, extent: int, step: int) -> Tensor:
+    """Return the windows' centres as fractions of the axis, 0 to 1."""
+    return (torch.arange(count) * step + extent / 2) / length
+
+
+def _read_between(table: Tensor, places: Tensor) -> Tensor:
+    """Read a table of cells at fractions of its length, between cell centres linearly."""
+    exact = (places.to(table.device) * len(table) - 0.5).clamp(0, len(table) - 1)
+    lower = exact.floor().long()
+    upper = (lower + 1).clamp(max=len(table) - 1)
+    share = (exact - lower).to(table.dtype)[:, None]
+    return table[lower] * (1 - share) + table[upper] * share
