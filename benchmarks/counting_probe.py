@@ -7,13 +7,16 @@ patch, or of each pooled token, how many of the asked-for things lie in it, so t
 moment is their number. It is given the patch's features and its relevance, or the token's and
 how relevant its window is. Learned on films of the instruct stage's training set, scored on those
 that are held out: in which share of the moments, at which the number is a whole one, the
-rounded sum is right. Takes the grids that the instruct stage and `ablation.py` keep.
+rounded sum is right. Takes the grids that the instruct stage and `ablation.py` keep. The first row
+is nano's own tally; with `--learn-from 0` it is the only one.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ from pplava_core.shapes import questions as world
 from pplava_core.train.align import patch_cosines
 from pplava_core.train.attending import held_by_tokens
 from pplava_core.train.features import FeatureStore
+from pplava_core.train.instruct import tallied
 from pplava_core.train.recipe import Data, Optimiser, Recipe
 from pplava_core.window import Window
 
@@ -51,6 +55,8 @@ class Asked:
     there_by_patch: Tensor
     "``(Q, T, H W)``."
     types: tuple[str, ...]
+    totals: tuple[int, ...]
+    "How many things each question is about."
 
 
 def main() -> None:
@@ -77,10 +83,16 @@ def main() -> None:
     held_out = FeatureStore(recipe, model, "validation", {"films": 160})
     unseen = [asked_of(model, held_out, number) for number in range(160)]
     print("| read off | a moment holds | " + " | ".join(TYPES) + " |\n|---|---|---|---|---|")
-    for name, per_moment in INPUTS.items():
-        right = probed(model.config.window, name, known, unseen, chosen.steps)
-        shown = " | ".join(f"{right[kind]:.1%}" for kind in TYPES)
-        print(f"| {name} | {per_moment} | {shown} |", flush=True)
+    if model.parts.tally is not None:
+        show("nano's own tally", "16 tokens", scored(partial(own_tally, model), unseen))
+        show("the same, of all that ever come", "128 in a film", ever_come(model, unseen))
+    for name, per_moment in INPUTS.items() if known else ():
+        show(name, per_moment, probed(model.config.window, name, known, unseen, chosen.steps))
+
+
+def show(name: str, per_moment: str, right: dict[str, float]) -> None:
+    shown = " | ".join(f"{right[kind]:.1%}" for kind in TYPES)
+    print(f"| {name} | {per_moment} | {shown} |", flush=True)
 
 
 INPUTS = {
@@ -114,6 +126,7 @@ def asked_of(model: VideoLM, store: FeatureStore, number: int) -> Asked:
         there=counted(model.config.window),
         there_by_patch=counted(Window((1, 1, 1))),
         types=tuple(question.type for question in questions),
+        totals=tuple(len(question.targets) for question in questions),
     )
 
 
@@ -165,10 +178,39 @@ def probed(
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
+    return scored(lambda film: read(film)[0], unseen)
+
+
+def own_tally(model: VideoLM, film: Asked) -> Tensor:
+    """Return how many things nano itself counts in each window, ``(Q, T', N)``."""
+    return own_densities(model, film)[..., 0].view(film.there.shape)
+
+
+def ever_come(model: VideoLM, unseen: list[Asked]) -> dict[str, float]:
+    """Return of each type in which share of the films nano's sum of what is new is right."""
     right: dict[str, list[float]] = {kind: [] for kind in TYPES}
     with torch.no_grad():
         for film in unseen:
-            guessed, _ = read(film)
+            told = own_densities(model, film)[..., 1].sum(1).round().tolist()
+            for kind, count, total in zip(film.types, told, film.totals, strict=True):
+                right[kind].append(count == total)
+    return {kind: float(np.mean(found)) for kind, found in right.items()}
+
+
+def own_densities(model: VideoLM, film: Asked) -> Tensor:
+    """Return ``(Q, N, 2)``: what nano's tally reads off each window."""
+    grid = film.grid.float().expand(len(film.relevance), -1, -1, -1, -1)
+    with tallied(model) as counted:
+        model.visual_tokens(grid, film.relevance)
+    return counted[0]
+
+
+def scored(count: Callable[[Asked], Tensor], unseen: list[Asked]) -> dict[str, float]:
+    """Return of each type the share of held-out moments that are counted right."""
+    right: dict[str, list[float]] = {kind: [] for kind in TYPES}
+    with torch.no_grad():
+        for film in unseen:
+            guessed = count(film)
             # Two frames of a moment are told apart on the grid, so their mean is taken there.
             told = guessed.sum(2).view(len(guessed), film.there.shape[1], -1).mean(2)
             true = film.there.sum(2)

@@ -275,7 +275,7 @@ class InstructStage:
     def _told(self, batch: InstructBatch, relevance: Tensor) -> Told:
         """Run the language model over packs pooled by their relevance ``(P, T H W)``."""
         model, words = self.video, cast(NanoWords, self.video.words)
-        with _counted(model) as counted:
+        with tallied(model) as counted:
             tokens = self._visual_tokens(batch, relevance)
         rows = [row_of(pack, words) for pack in batch.packs]
         ids, _ = pad_rows([row.ids for row in rows], words.pad_id)
@@ -361,7 +361,7 @@ class InstructStage:
 
 
 @contextmanager
-def _counted(model: VideoLM) -> Iterator[list[Tensor]]:
+def tallied(model: VideoLM) -> Iterator[list[Tensor]]:
     """Collect the densities ``(P, N, 2)`` that a model's tally reads, if it has one."""
     counted: list[Tensor] = []
     if model.parts.tally is None:
