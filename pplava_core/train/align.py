@@ -26,6 +26,7 @@ from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.prompts import with_lead_in
 from pplava_core.shapes.scene import COLOURS, DIGITS, KINDS, LETTERS, Scene, Thing, scene_seed
 from pplava_core.train.layout import SIZE, counts_told, lay_out, layout_loss
+from pplava_core.train.mentions import zero_linear
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 
@@ -77,10 +78,7 @@ class Learner(nn.Module):
     def __init__(self, video: VideoLM) -> None:
         super().__init__()
         self.video = video
-        self.layout = nn.Linear(video.config.tower["vision"]["hidden_size"], SIZE)
-        # Sums over all patches of what is random would drown what a tower has learned.
-        nn.init.zeros_(self.layout.weight)
-        nn.init.zeros_(self.layout.bias)
+        self.layout = zero_linear(video.config.tower["vision"]["hidden_size"], SIZE)
 
 
 class AlignStage:

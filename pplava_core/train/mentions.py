@@ -125,7 +125,7 @@ class Reading(NamedTuple):
 def zero_linear(width: int, size: int) -> nn.Linear:
     """Return a head that reads nothing at first.
 
-    One that begins at random would drown what a model has learned before.
+    Sums of what begins at random would drown what a model has learned before.
     """
     head = nn.Linear(width, size)
     nn.init.zeros_(head.weight)
