@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pplava_cli.console import Output, printable
+from pplava_cli.libraries import import_libraries
 from pplava_cli.options import ModelOptions
 from pplava_core.errors import UsageError
 from pplava_core.types import Sampling
@@ -43,8 +44,8 @@ def open_model(options: ModelOptions, out: Output, wishes: Wishes | None = None)
         ModelError: there is no such model, or its folder is damaged.
         UsageError: the device does not exist here, or the model cannot fit on it.
     """
-    _hush_libraries()
     entry = find_model(options.model)
+    import_libraries()
     placement = _placement(entry, options, wishes, out)
     with out.progress(f"Loading {printable(entry.name)}"):
         model = load_model(entry, options, placement)
@@ -186,10 +187,3 @@ def _device(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {reason}; try auto or cpu") from None
     return name
-
-
-def _hush_libraries() -> None:
-    """Keep libraries from talking on stderr, and their bars from mixing with ours."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -229,3 +229,29 @@ def test_interrupt_while_loading_is_quiet():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_interrupt_while_libraries_are_imported_waits_for_them(tmp_path, presses):
+    """A module that is imported as one of the large libraries, and presses Ctrl-C itself."""
+    (tmp_path / "large_library.py").write_text(
+        f"import signal\nfor _ in range({presses}): signal.raise_signal(signal.SIGINT)\n"
+        "print('whole')\n"
+    )
+    script = (
+        "import sys, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pplava_cli import libraries\n"
+        "libraries._LARGE = ('large_library',)\n"
+        "try: libraries.import_libraries()\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.split() == (["whole", "interrupted"] if presses == 1 else ["interrupted"])
