@@ -7,8 +7,9 @@ patch, or of each pooled token, how many of the asked-for things lie in it, so t
 moment is their number. It is given the patch's features and its relevance, or the token's and
 how relevant its window is. Learned on films of the instruct stage's training set, scored on those
 that are held out: in which share of the moments, at which the number is a whole one, the
-rounded sum is right. Takes the grids that the instruct stage and `ablation.py` keep. The first row
-is nano's own tally; with `--learn-from 0` it is the only one.
+rounded sum is right. Takes the grids that the instruct stage and `ablation.py` keep. The first two
+rows are nano's own tally, which also says how many ever come; with `--learn-from 0` they are the
+only ones.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core import pooling
+from pplava_core.models.backbones.nano_tally import Counted
 from pplava_core.models.backbones.nano_tokens import decades_of
 from pplava_core.models.catalog import find_model
 from pplava_core.models.checkpoint import load_model
@@ -183,22 +185,22 @@ def probed(
 
 def own_tally(model: VideoLM, film: Asked) -> Tensor:
     """Return how many things nano itself counts in each window, ``(Q, T', N)``."""
-    return own_densities(model, film)[..., 0].view(film.there.shape)
+    return own_counts(model, film).density[..., 0].view(film.there.shape)
 
 
 def ever_come(model: VideoLM, unseen: list[Asked]) -> dict[str, float]:
-    """Return of each type in which share of the films nano's sum of what is new is right."""
+    """Return of each type in which share of the films nano's tally says how many ever come."""
     right: dict[str, list[float]] = {kind: [] for kind in TYPES}
     with torch.no_grad():
         for film in unseen:
-            told = own_densities(model, film)[..., 1].sum(1).round().tolist()
+            told = own_counts(model, film).come[:, -1].argmax(-1).tolist()
             for kind, count, total in zip(film.types, told, film.totals, strict=True):
                 right[kind].append(count == total)
     return {kind: float(np.mean(found)) for kind, found in right.items()}
 
 
-def own_densities(model: VideoLM, film: Asked) -> Tensor:
-    """Return ``(Q, N, 2)``: what nano's tally reads off each window."""
+def own_counts(model: VideoLM, film: Asked) -> Counted:
+    """Return what nano's tally counts."""
     grid = film.grid.float().expand(len(film.relevance), -1, -1, -1, -1)
     with tallied(model) as counted:
         model.visual_tokens(grid, film.relevance)

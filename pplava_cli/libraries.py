@@ -43,7 +43,7 @@ def interrupt_kept_back() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed in the block.
     """
-    pressed = []
+    pressed: list[int] = []
 
     def keep(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, previous)

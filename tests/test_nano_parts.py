@@ -9,7 +9,7 @@ from small_models import small_model
 from pplava_core import pooling
 from pplava_core.errors import ModelError, RecipeError
 from pplava_core.models.backbones.nano import NanoParts
-from pplava_core.models.backbones.nano_tokens import Clock, Magnitude, Tally
+from pplava_core.models.backbones.nano_tokens import Clock, Magnitude
 from pplava_core.session import _grown
 from pplava_core.train import rebuilt
 from pplava_core.types import ClipSource
@@ -161,91 +161,6 @@ def test_the_average_tells_what_weights_forget():
     assert not torch.allclose(*tokens)
 
 
-def test_counts_are_nothing_at_first_and_need_averages():
-    torch.manual_seed(3)
-    features, relevance = torch.randn(1, 4, 6, 6, 16), torch.rand(1, 4, 6, 6)
-    relevance = relevance / relevance.sum()
-    plain = small_model(tells_average=True)
-    told = small_model(tells_average=True, tells_count=True)
-    told.load_state_dict({**told.state_dict(), **plain.state_dict()})
-    tokens = plain.visual_tokens(features, relevance).tokens
-    assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
-    with pytest.raises(ModelError, match="tells_count needs tells_average"):
-        small_model(tells_count=True)
-
-
-class Known(torch.nn.Module):
-    """Stands for the densities that a tally reads."""
-
-    def __init__(self, there, new):
-        super().__init__()
-        self.density = torch.stack([torch.tensor(there), torch.tensor(new)], dim=-1)
-
-    def forward(self, state, averages, size):
-        return self.density.flatten(0, 1).expand(len(state), -1, 2)
-
-
-def told_by_tally(there, new):
-    """Return ``(T, D)``: what tokens of so many moments are told of known densities ``(T, N)``."""
-    torch.manual_seed(0)
-    tally = Tally(8, 16, WINDOW)
-    torch.nn.init.normal_(tally.tell.weight)
-    tally.density = Known(there, new)
-    steps, tokens = len(there), len(there[0])
-    told = tally(torch.randn(1, steps, 1, tokens, 16), torch.randn(1, steps, 1, tokens, 8), WINDOW)
-    assert told.shape == (1, steps, 1, 1, 16)
-    return told[0, :, 0, 0]
-
-
-def test_a_tally_tells_sums_and_not_where_they_come_from():
-    one = told_by_tally([[0.5, 0.5], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]])
-    same = told_by_tally([[0.0, 1.0], [0.25, 1.75]], [[0.5, 0.5], [0.5, 0.5]])
-    torch.testing.assert_close(one, same)
-    # One more in the last moment changes what is told of the first, which hears what ever comes.
-    more = told_by_tally([[0.5, 0.5], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])
-    assert not torch.allclose(one[0], more[0])
-    # The first moment is told what had come by then.
-    later = told_by_tally([[0.5, 0.5], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
-    assert not torch.allclose(one[0], later[0])
-    torch.testing.assert_close(one[1], later[1])
-
-
-def test_a_window_of_twice_the_size_holds_twice_as_much():
-    torch.manual_seed(0)
-    tally = Tally(8, 16, WINDOW)
-    torch.nn.init.normal_(tally.density.rest.weight)
-    kept = []
-    tally.density.register_forward_hook(lambda _module, _inputs, density: kept.append(density))
-    tokens, averages = torch.randn(1, 2, 3, 3, 16), torch.randn(1, 2, 3, 3, 8)
-    for window in (WINDOW, Window((4, 6, 3))):
-        tally(tokens, averages, window)
-    torch.testing.assert_close(kept[1], 2 * kept[0])
-
-
-def test_a_tally_learns_to_count_what_is_new():
-    """Things stand in some of the windows from some moment on; every one is to be counted once."""
-    torch.manual_seed(0)
-    tally = Tally(4, 32, WINDOW)
-    optimiser = torch.optim.Adam(tally.parameters(), 3e-3)
-    places = torch.randn(4, 1, 6, 32) * 0.3
-    kept = []
-    tally.density.register_forward_hook(lambda _module, _inputs, density: kept.append(density))
-    for _ in range(250):
-        first = torch.randint(0, 6, (16, 1, 1, 6))  # 4 and 5: it never comes
-        there = (torch.arange(4)[None, :, None, None] >= first).float()
-        averages = torch.zeros(16, 4, 1, 6, 4)
-        averages[..., 0] = there
-        tally(places.expand(16, -1, -1, -1, -1), averages, WINDOW)
-        new = kept.pop().unflatten(1, (4, 6))[..., 1]
-        wanted = (torch.arange(4)[None, :, None] == first[:, 0]).float()
-        loss = (new - wanted).square().mean() + (new - wanted).sum((1, 2)).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    right = (new.sum((1, 2)).round() == wanted.sum((1, 2))).float().mean()
-    assert right > 0.8
-
-
 def test_a_tower_that_folds_pixels_sees_their_mean_as_the_other_saw_a_pixel():
     old = small_model()
     sharper = {
@@ -277,3 +192,9 @@ def test_a_tower_that_folds_pixels_cannot_go_back_or_fold_more():
         pixels = {"height": side, "width": side, "resize": "squash"}
         with pytest.raises(RecipeError, match=r"no place for parts\.tower\.stem"):
             rebuilt(model, {"pixels": pixels, "tower": {"fold": fold}}, seed=1, keep_learned=True)
+
+
+@pytest.mark.parametrize("fold", [0, -1, 1.5, "2"])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(ModelError, match=r"tower\.fold is .*; it must be a whole number from 1 on"):
+        small_model(tower={"fold": fold})

@@ -143,6 +143,16 @@ def test_counts_that_lead_are_often_the_greatest_of_their_scene():
     assert 0.6 < greatest / asked < 0.95
 
 
+def test_questions_how_many_lead_more_often_where_they_weigh_more():
+    shares = []
+    for weight in (0.2, 1.0, 5.0):
+        drawn = [draw(n, history_share=0.0, count_weight=weight)[1] for n in range(150)]
+        shares.append(sum(pack.questions[0].type in packs.COUNTS for pack in drawn) / len(drawn))
+    assert shares[0] < 0.15
+    assert shares[1] < 0.45
+    assert shares[2] > 0.55
+
+
 def test_some_clips_are_drawn_evenly_from_crowds(stage):
     data = dataclasses.replace(stage.recipe.data, crowd_share=1.0)
     crowded = dataclasses.replace(stage.recipe, data=data)

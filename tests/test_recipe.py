@@ -46,7 +46,13 @@ def test_a_recipe_is_read_into_its_fields(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "stage"),
-    [("align", "align"), ("instruct", "instruct"), ("align-more", "align"), ("more", "instruct")],
+    [
+        ("align", "align"),
+        ("instruct", "instruct"),
+        ("align-more", "align"),
+        ("tally", "tally"),
+        ("more", "instruct"),
+    ],
 )
 def test_the_recipes_that_ship_can_be_read(name, stage):
     assert read_recipe(CONFIGS / f"nano-{name}.toml").stage == stage
@@ -58,11 +64,19 @@ def test_the_second_shipped_recipe_starts_where_the_first_one_ends():
     assert second.seed == first.seed
 
 
-@pytest.mark.parametrize("stage", ["align-more", "more"])
+@pytest.mark.parametrize("stage", ["align-more", "tally"])
 def test_what_learns_on_begins_with_what_ships(stage):
     recipe = read_recipe(CONFIGS / f"nano-{stage}.toml")
     assert recipe.initial == "pplava_core/models/embedded/nano"
-    assert recipe.keep_learned
+
+
+def test_what_learns_on_after_the_tally_begins_with_it_and_shares_its_films():
+    tally, more = (read_recipe(CONFIGS / f"nano-{stage}.toml") for stage in ("tally", "more"))
+    assert more.initial == f"{tally.output}/model"
+    assert tally.data.features == f"{more.output}/features"
+    shared = ("clips", "still_share", "long_clips", "long_frames", "codec_share")
+    assert all(getattr(tally.data, name) == getattr(more.data, name) for name in shared)
+    assert tally.seed == more.seed
 
 
 def test_overrides_replace_the_files_values(tmp_path):
@@ -143,7 +157,7 @@ def test_either_an_initial_model_or_a_model_table(refused):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"stage": "dream"}, "align, align_base, instruct"),
+        ({"stage": "dream"}, "align, align_base, tally, instruct"),
         ({"precision": "fp7"}, "bf16"),
         ({"steps": 0}, "steps is 0"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),

@@ -80,7 +80,7 @@ def test_the_first_stage_leaves_a_log_a_curve_and_a_model(aligned):
 def test_the_model_says_how_it_was_made(aligned, instructed):
     first = load_model(aligned.model)
     assert first.config.training == {
-        "align": {"seed": 3, "steps": 6, "data": "shapes", "masks": True}
+        "align": {"seed": 3, "steps": 6, "data": "shapes", "precision": "no", "masks": True}
     }
     second = load_model(instructed.model)
     assert second.config.training["align"] == first.config.training["align"]

@@ -51,6 +51,15 @@ class Asker:
     rng: np.random.Generator
     paraphrased: bool = False
     "In wordings that training never used."
+    misplaces: float = 0.0
+    "Up to which spread, in widths of the picture, things told in order are taken to be elsewhere."
+
+    def misplaced(self) -> list[float] | None:
+        """Return how far off each thing is taken to be, None where all are where they are."""
+        if self.misplaces == 0:
+            return None
+        spread = self.rng.uniform(0, self.misplaces)
+        return [float(by) for by in self.rng.normal(0, spread, len(self.scene.things))]
 
     def word(self, name: str, *parts: str) -> str:
         """Put a question into words; see `wordings.worded`."""

@@ -10,22 +10,35 @@ DETAILS = ("short", "normal", "long")
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
 
 
-def caption(scene: Scene, detail: str) -> str:
+def caption(scene: Scene, detail: str, order: Sequence[int] | None = None) -> str:
     """Describe a scene: what, and with more detail also where, whither and when.
+
+    Args:
+        scene: what is described.
+        detail: one of `DETAILS`.
+        order: the things' numbers as they are to be told; None is `telling_order`.
 
     Raises:
         KeyError: the detail is none of `DETAILS`.
     """
     describe = {"short": _name, "normal": _name_and_motion, "long": _sentence}[detail]
-    parts = [describe(scene.things[number]) for number in telling_order(scene)]
+    order = telling_order(scene) if order is None else order
+    parts = [describe(scene.things[number]) for number in order]
     if detail == "long":
         return f"there {_are(len(parts))}. {' '.join(parts)}"
     return f"{_objects(len(parts))}: {_join(parts)}."
 
 
-def telling_order(scene: Scene) -> list[int]:
-    """Return the things' numbers from left to right, by where each is when it appears."""
-    return sorted(range(len(scene.things)), key=lambda number: scene.things[number].start)
+def telling_order(scene: Scene, off: Sequence[float] | None = None) -> list[int]:
+    """Return the things' numbers from left to right, by where each is when it appears.
+
+    Args:
+        scene: what is described.
+        off: how far to the right of its place each thing is taken to be, in widths of the picture.
+    """
+    off = [0.0] * len(scene.things) if off is None else off
+    places = [(one.start[0] + by, one.start[1]) for one, by in zip(scene.things, off, strict=True)]
+    return sorted(range(len(places)), key=places.__getitem__)
 
 
 def cell_words(x: float, y: float) -> str:

@@ -76,9 +76,17 @@ def ask(
     return questions
 
 
-def all_questions(scene: Scene, rng: np.random.Generator) -> dict[str, list[Question]]:
-    """Return every question of every type that the scene allows, each in one wording."""
-    asker = Asker(scene=scene, rng=rng)
+def all_questions(
+    scene: Scene, rng: np.random.Generator, *, misplaces: float = 0.0
+) -> dict[str, list[Question]]:
+    """Return every question of every type that the scene allows, each in one wording.
+
+    Args:
+        scene: what is asked about.
+        rng: words them.
+        misplaces: see `Asker`.
+    """
+    asker = Asker(scene=scene, rng=rng, misplaces=misplaces)
     return {name: found for name in TYPES if (found := CANDIDATES[name](asker))}
 
 

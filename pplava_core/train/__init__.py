@@ -40,8 +40,11 @@ def run(
     """
     import torch
 
+    from pplava_core.train.loop import precision_here
+
     torch.manual_seed(recipe.seed)
     made = {"seed": recipe.seed, "steps": recipe.steps, "data": recipe.data.source}
+    made |= {"precision": precision_here(recipe.precision)}
     made |= provenance or {}
     if recipe.stage == "align_base":
         return _run_align_base(recipe, made, report, progress)
@@ -59,6 +62,10 @@ def _run_whole(recipe: Recipe, made: dict[str, Any], report: Report | None, prog
 
         made["masks"] = recipe.data.masks and recipe.data.source == "shapes"
         stage: Any = AlignStage(recipe, model)
+    elif recipe.stage == "tally":
+        from pplava_core.train.tally import TallyStage
+
+        stage = TallyStage(recipe, model, progress=progress)
     else:
         from pplava_core.train.instruct import InstructStage
 

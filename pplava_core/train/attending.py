@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted
 from pplava_core.train.mentions import zero_linear
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -31,6 +32,7 @@ _LEAST = 1e-3
 _MOSTLY = 0.7
 "Part of the most that any moment shows of a thing, from which on the thing has come."
 _APART_SHARE = 20.0
+_FIRST_SHARE = 0.5
 _SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "tally": 0.4}
 
 
@@ -99,13 +101,29 @@ class DensityHeads(nn.Module):
 def density_loss(told: Tensor, there: Tensor, new: Tensor) -> Tensor:
     """Return how far two densities ``(P, N, 2)`` are from the true ones ``(P, T, N / T)``.
 
-    Each token's by itself, the sum of each moment, and the sum of all that is new.
+    Each token's by itself, the sums of each moment, and the sum of all that is new.
     """
     told_there, told_new = told.float().view(*there.shape, 2).unbind(-1)
-    apart = functional.mse_loss(told_there, there) + functional.mse_loss(told_new, new)
-    moments = functional.smooth_l1_loss(told_there.sum(2), there.sum(2))
     every = functional.smooth_l1_loss(told_new.sum((1, 2)), new.sum((1, 2)))
-    return _APART_SHARE * apart + moments + every
+    return _density_missed(told_there, there) + _density_missed(told_new, new) + every
+
+
+def _density_missed(told: Tensor, true: Tensor) -> Tensor:
+    """Return how far a density ``(P, T, N)`` is from the true one, and its moments' sums."""
+    moments = functional.smooth_l1_loss(told.sum(2), true.sum(2))
+    return _APART_SHARE * functional.mse_loss(told, true) + moments
+
+
+def tally_loss(counted: Counted, there: Tensor, new: Tensor) -> Tensor:
+    """Return how far what a tally counted is from the true densities ``(P, T, N / T)``."""
+    first = _density_missed(counted.first.view(there.shape), there)
+    come = functional.cross_entropy(counted.come.flatten(0, 1), true_come(new).flatten())
+    return density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
+
+
+def true_come(new: Tensor) -> Tensor:
+    """Return ``(P, T)``: how many of the new things ``(P, T, N / T)`` had come by each moment."""
+    return new.sum(2).cumsum(1).round().long().clamp(max=MOST_COUNTED)
 
 
 def attended_loss(
@@ -116,7 +134,7 @@ def attended_loss(
     packs: Sequence[Pack],
     held: Held,
     before: int,
-    tally: Tensor | None = None,
+    counted: Counted | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return how little a model looks where it should, and of what that is made.
 
@@ -128,24 +146,24 @@ def attended_loss(
         packs: of each row.
         held: what the visual tokens of the clips hold.
         before: what is to be added to a note's place.
-        tally: ``(P, N, 2)``, what a model that tells tokens their sums counts itself.
+        counted: what a model that tells tokens how many there are counts itself.
     """
     *looks, copies = attentions
     shown = [held.shown[pack.clip] for pack in packs]
     looking = torch.stack([looking_loss(one, notes, shown, before) for one in looks]).mean()
     copying = copying_loss(copies, notes, before)
-    there, new = (
-        torch.stack([each[pack.clip, list(pack.targets)].sum(0) for pack in packs]).to(
-            copies.device
-        )
-        for each in (held.counted, held.new)
-    )
+    there, new = (of_packs(each, packs).to(copies.device) for each in (held.counted, held.new))
     density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
-    if tally is not None:
-        parts["tally"] = density_loss(tally, there, new)
+    if counted is not None:
+        parts["tally"] = tally_loss(counted, there, new)
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}
+
+
+def of_packs(held: Tensor, packs: Sequence[Pack]) -> Tensor:
+    """Add up what tokens hold ``(C, things, T, N / T)`` of each pack's things."""
+    return torch.stack([held[pack.clip, list(pack.targets)].sum(0) for pack in packs])
 
 
 def looking_loss(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.errors import RecipeError
+from pplava_core.models.backbones.nano_tally import Counted
 from pplava_core.models.language.tokenizer import NanoWords
 from pplava_core.models.language.words import pad_rows
 from pplava_core.models.videolm import VideoLM
@@ -36,7 +37,7 @@ from pplava_core.train.recipe import Recipe
 from pplava_core.train.rows import Row, row_of, who_sees_whom
 
 VALIDATION_COUNTS = {"films": 160, "long": 32}
-_VALIDATION_CLIPS = 8
+VALIDATION_CLIPS = 8
 _ALIKE = 1
 "Parts the dice for what two batches have in common from those for what is in one."
 _SCALE_BATCHES = 40
@@ -67,8 +68,8 @@ class Told:
     "``(P, heads, L, L)`` in each of them, and in the last layer."
     before: int
     "How many tokens lie before the second id of a row, beyond the first."
-    tally: Tensor | None
-    "``(P, N, 2)``: what the model counts itself, where it does."
+    counted: Counted | None
+    "What the model counts itself, where it does."
 
 
 class Learner(nn.Module):
@@ -92,7 +93,7 @@ class InstructStage:
         progress: called while grids are computed.
     """
 
-    trained = (
+    trained: tuple[str, ...] = (
         "video.parts.projector.",
         "video.parts.shortcut.",
         "video.parts.norm.",
@@ -212,7 +213,7 @@ class InstructStage:
             batch.packs,
             held_by_tokens(batch.coverage, batch.window),
             told.before,
-            told.tally,
+            told.counted,
         )
         numbers |= missed
         answers = answers + _MENTIONS_SHARE * noted + attended
@@ -231,7 +232,7 @@ class InstructStage:
         likely one after the right ones before it, so no text needs to be generated.
         """
         rights: dict[str, list[bool]] = {name: [] for name in world.TYPES}
-        for first in range(0, VALIDATION_COUNTS["films"], _VALIDATION_CLIPS):
+        for first in range(0, VALIDATION_COUNTS["films"], VALIDATION_CLIPS):
             batch = self.validation_batch("films", first)
             for name, hit in self.hits(batch):
                 rights[name].append(hit)
@@ -240,7 +241,7 @@ class InstructStage:
         if "long" in self.validation.kinds:
             hits = [
                 hit
-                for first in range(0, VALIDATION_COUNTS["long"], _VALIDATION_CLIPS)
+                for first in range(0, VALIDATION_COUNTS["long"], VALIDATION_CLIPS)
                 for _, hit in self.hits(self.validation_batch("long", first))
             ]
             scores["long_films"] = sum(hits) / len(hits)
@@ -261,7 +262,7 @@ class InstructStage:
         """Return one question of every type about a few clips that are held out."""
         rng = np.random.default_rng([first, 1])
         store = self.validation
-        numbers = range(first, first + _VALIDATION_CLIPS)
+        numbers = range(first, first + VALIDATION_CLIPS)
         scenes = [store.scene(kind, number) for number in numbers]
         types = world.TYPES if kind == "films" else world.BRIEF_TYPES
         packs = [
@@ -306,7 +307,7 @@ class InstructStage:
             attentions=[output.attentions[n - 1] for n in self.model.heads.layers]
             + [output.attentions[-1]],
             before=before,
-            tally=counted[0] if counted else None,
+            counted=counted[0] if counted else None,
         )
 
     def _visual_tokens(self, batch: InstructBatch, relevance: Tensor) -> Tensor:
@@ -361,17 +362,17 @@ class InstructStage:
 
 
 @contextmanager
-def tallied(model: VideoLM) -> Iterator[list[Tensor]]:
-    """Collect the densities ``(P, N, 2)`` that a model's tally reads, if it has one."""
-    counted: list[Tensor] = []
+def tallied(model: VideoLM) -> Iterator[list[Counted]]:
+    """Collect what a model's tally counts, if it has one."""
+    counted: list[Counted] = []
     if model.parts.tally is None:
         yield counted
         return
 
-    def keep(_module: nn.Module, _inputs: Any, density: Tensor) -> None:
-        counted.append(density)
+    def keep(_module: nn.Module, _inputs: Any, found: Counted) -> None:
+        counted.append(found)
 
-    listening = model.parts.tally.density.register_forward_hook(keep)
+    listening = model.parts.tally.count.register_forward_hook(keep)
     try:
         yield counted
     finally:

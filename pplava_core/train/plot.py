@@ -13,6 +13,7 @@ def plot_curve(log: Path, target: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -21,7 +22,9 @@ def plot_curve(log: Path, target: Path) -> None:
     loss_axis.plot(*zip(*losses, strict=True), color="#30638e", linewidth=1)
     loss_axis.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
     names = sorted({name for line in lines for name in line if name.startswith("validation_")})
-    score_axis.set_prop_cycle(color=colormaps["tab20"](range(20)))
+    # The instruct stage has more scores than there are colours that can be told apart.
+    colours = cycler(color=colormaps["tab20"](range(20)))
+    score_axis.set_prop_cycle(cycler(linestyle=("-", "--")) * colours)
     for name in names:
         points = [(line["step"], line[name]) for line in lines if name in line]
         label = name.removeprefix("validation_")

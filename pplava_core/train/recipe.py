@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pplava_core.errors import RecipeError
 
-STAGES = ("align", "align_base", "instruct")
+STAGES = ("align", "align_base", "tally", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
 _FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
@@ -77,6 +77,8 @@ class Data:
     "Part of the instruct stage's conversations: questions with earlier turns before them."
     crowd_share: float = 0.0
     "Part of the instruct stage's films and pictures drawn evenly from crowds of every size."
+    count_weight: float = 1.0
+    "How much more often than usual a question how many leads a pack, in tally and instruct."
     long_prompt_share: float = 0.1
     "Part of the instruct stage's questions that come after a hundred words."
     features: str | None = None
@@ -105,12 +107,15 @@ class Data:
             raise RecipeError(
                 f"data.relevance is {self.relevance!r}; it must be one of {', '.join(RELEVANCES)}"
             )
-        counts = ("clips", "clips_per_step", "frames_per_clip", "patches_per_clip", "long_frames")
+        positive = (
+            "clips", "clips_per_step", "frames_per_clip", "patches_per_clip", "long_frames",
+            "questions_per_clip", "packs_per_clip", "count_weight",
+        )  # fmt: skip
         shares = (
             "still_share", "long_share", "history_share", "crowd_share", "long_prompt_share",
             "coarse_share", "codec_share",
         )  # fmt: skip
-        _need_positive("data", self, *counts, "questions_per_clip", "packs_per_clip")
+        _need_positive("data", self, *positive)
         _need_not_negative("data", self, "coarse_batches", "long_clips", *shares)
         if self.scenes_seed is not None:
             _need_not_negative("data", self, "scenes_seed")
@@ -175,8 +180,8 @@ class Recipe:
     def _check_stage(self) -> None:
         """Refuse what the stage cannot use."""
         self._check_changes()
-        if self.stage == "instruct" and self.data.source != "shapes":
-            raise RecipeError("the instruct stage learns from data.source `shapes` only")
+        if self.stage in ("tally", "instruct") and self.data.source != "shapes":
+            raise RecipeError(f"the {self.stage} stage learns from data.source `shapes` only")
         if self.stage == "align_base":
             if self.initial is None or self.text_tower is None or self.data.source != "pairs":
                 raise RecipeError(

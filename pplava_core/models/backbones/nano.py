@@ -2,7 +2,7 @@
 
 It says which features a frame has, how tokens are made of what is pooled, and how a question is
 worded for the language model. The transformer and the language model are transformers'
-own classes; only the stem and what `nano_tokens` tells a token are its own.
+own classes; only the stem and what `nano_tokens` and `nano_tally` tell a token are its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from pplava_core.errors import ModelError, UsageError
+from pplava_core.models.backbones.nano_tally import Tally
 from pplava_core.models.backbones.nano_tokens import (
     Average,
     Clock,
     FeatureScale,
     Magnitude,
-    Tally,
     TokenPlaces,
 )
 from pplava_core.models.config import VideoLMConfig
@@ -220,12 +220,16 @@ def build(config: VideoLMConfig) -> NanoParts:
 
     Raises:
         ModelError: the config asks for another order than pooling before projecting, for
-            pictures of another size than the tower's, or for counts without averages.
+            pictures of another size than the tower's, for a fold of less than a pixel, or for
+            counts without averages.
     """
     if config.projector_order != "pool_first":
         raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
     if config.tells_count and not config.tells_average:
         raise ModelError("nano counts by its windows' averages: tells_count needs tells_average")
+    fold = config.tower.get("fold", 1)
+    if type(fold) is not int or fold < 1:
+        raise ModelError(f"tower.fold is {fold!r}; it must be a whole number from 1 on")
     parts = NanoParts(config)
     side = parts.tower.side
     if (config.pixels.height, config.pixels.width) != (side, side):

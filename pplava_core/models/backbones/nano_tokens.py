@@ -1,6 +1,7 @@
-"""What nano's pooled tokens are told: where and when they are, how relevant, how many things.
+"""What nano's pooled tokens are told: where and when they are, how relevant, what else is there.
 
-Tables, clocks and sums beside what pooling leaves of the features. Knows no films and no words.
+Tables, clocks and averages beside what pooling leaves of the features. How many things there are is
+`nano_tally`'s. Knows no films and no words.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ _POSITION_SPREAD, _CLOCK_SPREAD = 0.4, 0.1
 _FADING, _TERM_SPREAD, _SMALLEST_MAGNITUDE = 2.0, 0.5, 1e-3
 _WAVES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 _LONG_SECONDS, _LONGEST_SECONDS = 8.0, 40.0
-_LOOKS, _HEAD_WIDTH = 2, 32
-_MOST_COUNTED = 9
-"Above this, numbers are told by their size alone."
 
 
 class TokenPlaces(nn.Module):
@@ -151,115 +149,6 @@ class Average(nn.Module):
         """Return ``(..., D_llm)`` for averages ``(..., D)``."""
         told: Tensor = self.linear(self.scale(averages))
         return told
-
-
-class Tally(nn.Module):
-    """Adds up over a film how many of the asked-for things there are, and tells every token.
-
-    Attention averages, so a language model that has to count adds up badly. Here every token first
-    looks at all the others, which tells it what is asked for and what was there before; then
-    two numbers are read off its window, as in counting by density maps: how many things lie in
-    it, and how many of them are seen for the first time. They are read linearly off the plain
-    average, of which the state decides the channels, so that they can be summed up. Every token
-    is told its moment's sum, what had come by then, and what ever comes; at first nothing.
-
-    Args:
-        width: of the features that are averaged.
-        llm_width: of the tokens.
-        window: the model's own; what is read off a larger one counts for as many of it.
-    """
-
-    def __init__(self, width: int, llm_width: int, window: Window) -> None:
-        super().__init__()
-        self.patches = _patches_of(window)
-        self.enter = nn.Linear(llm_width + width, llm_width)
-        self.look = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                llm_width,
-                max(llm_width // _HEAD_WIDTH, 1),
-                dim_feedforward=2 * llm_width,
-                dropout=0.0,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(_LOOKS)
-        )
-        self.density = Density(width, llm_width)
-        self.tell = nn.Linear(3 * (_MOST_COUNTED + 2), llm_width, bias=False)
-        nn.init.zeros_(self.tell.weight)
-
-    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
-        """Return what to add to tokens.
-
-        Args:
-            tokens: ``(B, T', H', W', D_llm)``, with their places.
-            averages: ``(B, T', H', W', D)``, standardised.
-            window: what was averaged.
-
-        Returns:
-            ``(B, T', 1, 1, D_llm)``: all tokens of a moment are told the same.
-        """
-        steps = tokens.shape[1]
-        state = self.enter(torch.cat([tokens, averages], dim=-1)).flatten(1, 3)
-        for look in self.look:
-            state = look(state)
-        size = _patches_of(window) / self.patches
-        density = self.density(state, averages.flatten(1, 3), size)
-        there, new = density.unflatten(1, (steps, -1)).sum(2).unbind(-1)
-        come = new.cumsum(1)
-        numbers = torch.stack([there, come, come[:, -1:].expand_as(come)], dim=-1)
-        # Counts are learned from the true ones alone, whatever an answer would like them to be.
-        told: Tensor = self.tell(_spelled(numbers.detach()).flatten(-2).to(tokens.dtype))
-        return told[:, :, None, None]
-
-
-class Density(nn.Module):
-    """Reads off every token how many things its window holds, and how many of them are new.
-
-    Args:
-        width: of the features that are averaged.
-        llm_width: of the states.
-    """
-
-    def __init__(self, width: int, llm_width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(llm_width)
-        self.channels = nn.Linear(llm_width, 2 * width)
-        self.rest = nn.Linear(llm_width, 2)
-        for linear in (self.channels, self.rest):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, state: Tensor, averages: Tensor, size: float) -> Tensor:
-        """Return the densities of every token.
-
-        Args:
-            state: ``(B, N, D_llm)``.
-            averages: ``(B, N, D)``.
-            size: of a window, as a multiple of the usual one's.
-
-        Returns:
-            ``(B, N, 2)`` float32.
-        """
-        state = self.norm(state)
-        channels = self.channels(state).unflatten(-1, (2, -1))
-        read = (channels * averages.unsqueeze(-2)).float().mean(-1)
-        density: Tensor = (read + self.rest(state).float()) * size
-        return density
-
-
-def _patches_of(window: Window) -> int:
-    """Return how many patches of a frame lie in a window."""
-    _, rows, columns = window.kernel
-    return rows * columns
-
-
-def _spelled(numbers: Tensor) -> Tensor:
-    """Return ``(..., K)``: how near numbers ``(...)`` are to each whole one, and how large."""
-    whole = torch.arange(_MOST_COUNTED + 1, device=numbers.device)
-    near = (1.0 - (numbers.unsqueeze(-1) - whole).abs()).clamp(min=0.0)
-    return torch.cat([near, numbers.unsqueeze(-1) / _MOST_COUNTED], dim=-1)
 
 
 def _centres(length: int, count: int, extent: int, step: int) -> Tensor:

@@ -1,0 +1,233 @@
+"""How many of the asked-for things a film shows: counted window by window, added up over moments.
+
+Attention averages, and a count is a sum; so nano counts before its language model begins, and
+tells every token what came out. Knows pooled tokens; no films and no words.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pplava_core.window import Window
+
+_HEAD_WIDTH = 32
+_LOOKS_AFTER = 2
+_BEFORE_WIDTH, _BEFORE_KEPT = 64, 48
+_ADDING_WIDTH = 64
+_THERE_SPREAD = 0.3
+MOST_COUNTED = 9
+"Numbers are told apart up to this one, which stands for all above it, too."
+
+
+class Counted(NamedTuple):
+    """What was counted in ``T'`` moments of ``N / T'`` windows each."""
+
+    first: Tensor
+    "``(B, N)`` float32: how many things lie in each window, by the first look at it."
+    density: Tensor
+    "``(B, N, 2)`` float32: how many things lie in each window, and how many of them are new."
+    come: Tensor
+    """``(B, T', MOST_COUNTED + 1)`` float32: logits of how many had come by each moment; those of
+    the last moment are of how many ever come."""
+
+
+class Tally(nn.Module):
+    """Tells every token how many of the asked-for things there are; at first nothing.
+
+    All tokens of a moment are told the same: how many things are there, how many had come by
+    then, and how many ever come.
+
+    Args:
+        width: of the features that are averaged.
+        llm_width: of the tokens.
+        window: the model's own; what is read off a larger one counts for as many of it.
+    """
+
+    def __init__(self, width: int, llm_width: int, window: Window) -> None:
+        super().__init__()
+        self.count = Counting(width, llm_width, window)
+        self.tell = nn.Linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
+        nn.init.zeros_(self.tell.weight)
+
+    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
+        """Return what to add to tokens.
+
+        Args:
+            tokens: ``(B, T', H', W', D_llm)``, with their places.
+            averages: ``(B, T', H', W', D)``, standardised.
+            window: what was averaged.
+
+        Returns:
+            ``(B, T', 1, 1, D_llm)``.
+        """
+        counted: Counted = self.count(tokens, averages, window)
+        # Counts are learned from the true ones alone, whatever an answer would like them to be.
+        there = _by_moment(counted.density, tokens.shape[1])[..., 0].detach()
+        come = _weighed(counted.come.detach().softmax(-1))
+        numbers = torch.cat([spelled(there), come, come[:, -1:].expand_as(come)], dim=-1)
+        told: Tensor = self.tell(numbers.to(tokens.dtype))
+        return told[:, :, None, None]
+
+
+class Counting(nn.Module):
+    """Counts the asked-for things of a film.
+
+    Every token first looks at all the others, which tells it what is asked for, and how many such
+    things lie in its window is read off its average. Then it is compared with the windows around
+    it at the three moments before, and looks at all the others again; now two numbers are read
+    off: how many things lie in the window, and how many of them are seen for the first time. A
+    thing that moves, hides or blinks is easily taken for new in part, so the sums are not
+    simply added up: a recurrent network goes through the moments' sums, the most that were there
+    and all that were new, and says how many have come.
+
+    Args:
+        width: of the features that are averaged.
+        llm_width: of the tokens.
+        window: the model's own.
+    """
+
+    def __init__(self, width: int, llm_width: int, window: Window) -> None:
+        super().__init__()
+        self.patches = _patches_of(window)
+        self.enter = nn.Linear(llm_width + width, llm_width)
+        self.look = _look(llm_width)
+        self.first = Density(width, llm_width, 1)
+        self.tell_first = nn.Linear(1, llm_width)
+        nn.init.normal_(self.tell_first.weight, std=_THERE_SPREAD)
+        nn.init.zeros_(self.tell_first.bias)
+        self.before = Before(llm_width)
+        self.look_again = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_AFTER))
+        self.density = Density(width, llm_width, 2)
+        self.add = nn.GRU(4 * (MOST_COUNTED + 2), _ADDING_WIDTH, batch_first=True)
+        self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
+        nn.init.zeros_(self.come.weight)
+        nn.init.zeros_(self.come.bias)
+
+    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Counted:
+        """Count; see `Tally.forward` for what is taken."""
+        grid_size = tokens.shape[1:4]
+        size = _patches_of(window) / self.patches
+        averages = averages.flatten(1, 3)
+        state = self.look(self.enter(torch.cat([tokens.flatten(1, 3), averages], dim=-1)))
+        first = self.first(state, averages, size)
+        # Each of the numbers is learned from its own truth.
+        known = first.detach().to(state.dtype)
+        state = state + self.tell_first(known)
+        state = state + self.before(state, known, grid_size)
+        for look in self.look_again:
+            state = look(state)
+        density = self.density(state, averages, size)
+        sums = _by_moment(density, grid_size[0]).detach()
+        there, new = sums.unbind(-1)
+        sums = torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
+        added, _ = self.add(spelled(sums).flatten(-2).to(state.dtype))
+        come: Tensor = self.come(added).float()
+        return Counted(first=first.squeeze(-1), density=density, come=come)
+
+
+class Before(nn.Module):
+    """What a window's surroundings were like at the three moments before; at first nothing.
+
+    Args:
+        width: of the states.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, _BEFORE_KEPT)
+        self.near = nn.Conv3d(_BEFORE_KEPT + 1, _BEFORE_WIDTH, (3, 3, 3))
+        self.far = nn.Conv3d(_BEFORE_WIDTH, _BEFORE_WIDTH, (2, 3, 3))
+        self.leave = nn.Linear(_BEFORE_WIDTH, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, state: Tensor, known: Tensor, grid_size: torch.Size) -> Tensor:
+        """Return ``(B, N, D)`` for states ``(B, N, D)`` and counts ``(B, N, 1)`` of a grid."""
+        told = torch.cat([self.enter(state), known], dim=-1)
+        maps = told.transpose(1, 2).reshape(len(told), -1, *grid_size)
+        for convolution in (self.near, self.far):
+            moments = convolution.kernel_size[0] - 1
+            # Filled up in front only: a moment knows nothing of later ones.
+            maps = functional.pad(maps, (1, 1, 1, 1, moments, 0))
+            maps = functional.gelu(convolution(maps))
+        compared: Tensor = self.leave(maps.flatten(2).transpose(1, 2))
+        return compared
+
+
+class Density(nn.Module):
+    """Reads numbers off every token that can be added up, as in counting by density maps.
+
+    They are linear in the plain average, of which the state decides the channels.
+
+    Args:
+        width: of the features that are averaged.
+        llm_width: of the states.
+        numbers: how many to read.
+    """
+
+    def __init__(self, width: int, llm_width: int, numbers: int) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.norm = nn.LayerNorm(llm_width)
+        self.channels = nn.Linear(llm_width, numbers * width)
+        self.rest = nn.Linear(llm_width, numbers)
+        for linear in (self.channels, self.rest):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, state: Tensor, averages: Tensor, size: float) -> Tensor:
+        """Return the densities of every token.
+
+        Args:
+            state: ``(B, N, D_llm)``.
+            averages: ``(B, N, D)``.
+            size: of a window, as a multiple of the usual one's.
+
+        Returns:
+            ``(B, N, numbers)`` float32.
+        """
+        state = self.norm(state)
+        channels = self.channels(state).unflatten(-1, (self.numbers, -1))
+        read = (channels * averages.unsqueeze(-2)).float().mean(-1)
+        density: Tensor = (read + self.rest(state).float()) * size
+        return density
+
+
+def spelled(numbers: Tensor) -> Tensor:
+    """Return ``(..., K)``: how near numbers ``(...)`` are to each whole one, and how large."""
+    whole = torch.arange(MOST_COUNTED + 1, device=numbers.device)
+    near = (1.0 - (numbers.unsqueeze(-1) - whole).abs()).clamp(min=0.0)
+    return torch.cat([near, numbers.unsqueeze(-1) / MOST_COUNTED], dim=-1)
+
+
+def _weighed(likely: Tensor) -> Tensor:
+    """Return ``(..., K)``: how likely ``(..., K - 1)`` each number is, and how large on average."""
+    whole = torch.arange(MOST_COUNTED + 1, device=likely.device, dtype=likely.dtype)
+    return torch.cat([likely, (likely @ whole).unsqueeze(-1) / MOST_COUNTED], dim=-1)
+
+
+def _by_moment(density: Tensor, moments: int) -> Tensor:
+    """Add ``(B, N, numbers)`` up to ``(B, moments, numbers)``."""
+    return density.view(len(density), moments, -1, density.shape[-1]).sum(2)
+
+
+def _look(width: int) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        width,
+        max(width // _HEAD_WIDTH, 1),
+        dim_feedforward=2 * width,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+
+
+def _patches_of(window: Window) -> int:
+    """Return how many patches of a frame lie in a window."""
+    _, rows, columns = window.kernel
+    return rows * columns

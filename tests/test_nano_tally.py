@@ -1,0 +1,178 @@
+"""How many of the asked-for things there are: what a tally counts, tells and learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import small_model, write_recipe
+from small_runs import few_amounts, follow, log_of, same_weights, weights_of
+
+from pplava_core.errors import ModelError, RecipeError
+from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counting, Tally
+from pplava_core.models.checkpoint import save_model
+from pplava_core.train.attending import tally_loss, true_come
+from pplava_core.window import Window
+
+WINDOW = Window((2, 3, 3))
+
+
+@pytest.fixture
+def small_amounts():
+    with few_amounts():
+        yield
+
+
+def test_counts_are_nothing_at_first_and_need_averages():
+    torch.manual_seed(3)
+    features, relevance = torch.randn(1, 4, 6, 6, 16), torch.rand(1, 4, 6, 6)
+    relevance = relevance / relevance.sum()
+    plain = small_model(tells_average=True)
+    told = small_model(tells_average=True, tells_count=True)
+    told.load_state_dict({**told.state_dict(), **plain.state_dict()})
+    tokens = plain.visual_tokens(features, relevance).tokens
+    assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
+    with pytest.raises(ModelError, match="tells_count needs tells_average"):
+        small_model(tells_count=True)
+
+
+class Known(torch.nn.Module):
+    """Stands for the densities that a tally reads."""
+
+    def __init__(self, there, new):
+        super().__init__()
+        self.density = torch.stack([torch.tensor(there), torch.tensor(new)], dim=-1)
+
+    def forward(self, state, averages, size):
+        return self.density.flatten(0, 1).expand(len(state), -1, 2)
+
+
+def told_by_tally(there, new):
+    """Return ``(T, D)``: what tokens of so many moments are told of known densities ``(T, N)``."""
+    torch.manual_seed(0)
+    tally = Tally(8, 16, WINDOW)
+    torch.nn.init.normal_(tally.tell.weight)
+    torch.nn.init.normal_(tally.count.come.weight)
+    tally.count.density = Known(there, new)
+    steps, tokens = len(there), len(there[0])
+    told = tally(torch.randn(1, steps, 1, tokens, 16), torch.randn(1, steps, 1, tokens, 8), WINDOW)
+    assert told.shape == (1, steps, 1, 1, 16)
+    return told[0, :, 0, 0]
+
+
+def test_a_tally_tells_sums_and_not_where_they_come_from():
+    one = told_by_tally([[0.5, 0.5], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]])
+    same = told_by_tally([[0.0, 1.0], [0.25, 1.75]], [[0.5, 0.5], [0.5, 0.5]])
+    torch.testing.assert_close(one, same)
+    # One more in the last moment changes what is told of the first, which hears what ever comes.
+    more = told_by_tally([[0.5, 0.5], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])
+    assert not torch.allclose(one[0], more[0])
+
+
+def test_a_moment_is_counted_without_what_comes_later():
+    torch.manual_seed(0)
+    counting = Counting(8, 16, WINDOW)
+    for parameter in (counting.come.weight, counting.before.leave.weight):
+        torch.nn.init.normal_(parameter)
+    sums = torch.tensor([[1.0, 1.0], [2.0, 1.0], [2.0, 0.0]])
+    later = torch.tensor([[1.0, 1.0], [2.0, 1.0], [4.0, 2.0]])
+    tokens, averages = torch.randn(1, 3, 1, 1, 16), torch.randn(1, 3, 1, 1, 8)
+    come = []
+    for numbers in (sums, later):
+        counting.density = Known(*numbers.T[..., None].tolist())
+        come.append(counting(tokens, averages, WINDOW).come)
+    assert come[0].shape == (1, 3, MOST_COUNTED + 1)
+    torch.testing.assert_close(come[0][:, :2], come[1][:, :2])
+    assert not torch.allclose(come[0][:, 2], come[1][:, 2])
+
+
+def test_windows_are_compared_with_those_before_and_around_them():
+    torch.manual_seed(0)
+    before = Counting(8, 16, WINDOW).before
+    torch.nn.init.normal_(before.leave.weight)
+    state, known = torch.randn(1, 5 * 4 * 4, 16), torch.rand(1, 5 * 4 * 4, 1)
+    changed = state.clone().view(1, 5, 4, 4, 16)
+    changed[0, 1, 0, 0] += 1.0
+    size = torch.Size((5, 4, 4))
+    one, other = (before(s.view(1, -1, 16), known, size) for s in (state, changed))
+    differs = (one - other).abs().amax(-1).view(5, 4, 4) > 1e-6
+    assert not differs[0].any()  # what was there before does not know what comes
+    assert differs[1:, :3, :3].all()
+    assert not differs[:, 3, :].any()
+    assert not differs[:, :, 3].any()
+
+
+def test_a_window_of_twice_the_size_holds_twice_as_much():
+    torch.manual_seed(0)
+    counting = Counting(8, 16, WINDOW)
+    torch.nn.init.normal_(counting.first.rest.weight)
+    tokens, averages = torch.randn(1, 2, 3, 3, 16), torch.randn(1, 2, 3, 3, 8)
+    once, twice = (counting(tokens, averages, w) for w in (WINDOW, Window((4, 6, 3))))
+    torch.testing.assert_close(twice.first, 2 * once.first)
+    assert once.first.abs().max() > 0
+
+
+def test_what_had_come_is_added_up_from_what_is_new():
+    new = torch.tensor([[[0.5, 0.5], [0.0, 0.1], [1.0, 1.0]], [[0.0, 0.0], [9.0, 3.0], [1.0, 0.0]]])
+    assert true_come(new).tolist() == [[1, 1, 3], [0, MOST_COUNTED, MOST_COUNTED]]
+
+
+def test_a_tally_learns_to_count_what_ever_comes():
+    """Things stand in some of the windows from some moment on; every one is to be counted once."""
+    torch.manual_seed(0)
+    counting = Counting(4, 32, WINDOW)
+    optimiser = torch.optim.Adam(counting.parameters(), 3e-3)
+    places = torch.randn(4, 1, 6, 32) * 0.3
+    for _ in range(250):
+        first = torch.randint(0, 6, (16, 1, 1, 6))  # 4 and 5: it never comes
+        there = (torch.arange(4)[None, :, None, None] >= first).float()
+        averages = torch.zeros(16, 4, 1, 6, 4)
+        averages[..., 0] = there
+        counted = counting(places.expand(16, -1, -1, -1, -1), averages, WINDOW)
+        new = (torch.arange(4)[None, :, None] == first[:, 0]).float()
+        loss = tally_loss(counted, there[:, :, 0], new)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    right = counted.come.argmax(-1) == true_come(new)
+    assert right.float().mean() > 0.8
+    assert right[:, -1].float().mean() > 0.7
+
+
+def tally_recipe(folder, **changes):
+    return write_recipe(
+        folder / "tally.toml",
+        drop=("model",),
+        stage="tally",
+        initial=str(folder / "initial"),
+        **{"steps": 4, "evaluate_every": 4, **changes},
+    )
+
+
+@pytest.mark.usefixtures("small_amounts")
+def test_the_stage_trains_the_tally_and_nothing_else(tmp_path):
+    torch.manual_seed(5)
+    learned = {"training": {"align": {}, "instruct": {}}}
+    save_model(small_model(tells_average=True, tells_count=True, **learned), tmp_path / "initial")
+    recipe = tally_recipe(tmp_path, data={"count_weight": 4.0, "questions_per_clip": 1})
+    made = follow(recipe)
+    one, other = weights_of(tmp_path / "initial"), weights_of(made)
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    counts = {name for name in changed if name.startswith("parts.tally.count.")}
+    assert {name.split(".")[3] for name in counts} >= {"look", "first", "density", "add", "come"}
+    assert all(".scale." in name for name in changed - counts)  # measured, where they were not
+    losses = [line for line in log_of(tmp_path / "run") if "loss" in line]
+    assert [line["step"] for line in losses] == [1, 2, 3, 4]
+    assert all(0 <= line["counted_all"] <= 1 for line in losses)
+    scores = next(line for line in log_of(tmp_path / "run") if "validation_count" in line)
+    assert {"validation_count_there", "validation_count_colour"} <= set(scores)
+    again = follow(recipe, output=str(tmp_path / "again"))
+    assert same_weights(other, weights_of(again))
+
+
+@pytest.mark.usefixtures("small_amounts")
+def test_a_model_without_a_tally_is_refused(tmp_path):
+    save_model(small_model(tells_average=True), tmp_path / "initial")
+    with pytest.raises(RecipeError, match="needs a model with tells_count = true"):
+        follow(tally_recipe(tmp_path))
+    added = {"changes": {"tells_count": True}, "keep_learned": True}
+    assert (follow(tally_recipe(tmp_path, **added)) / "model.safetensors").exists()
