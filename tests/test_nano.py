@@ -30,7 +30,7 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert entry.source == "embedded"
     assert entry.size_bytes <= 20 * MEGABYTES
     model = load_model(entry.folder)
-    for stage in ("align", "instruct"):
+    for stage in ("align", "tally", "instruct"):
         made = model.config.training[stage]
         recipe = read_recipe(ROOT / made["command"].removeprefix("pplava train --config="))
         assert (recipe.stage, recipe.seed, recipe.steps) == (stage, made["seed"], made["steps"])
@@ -46,6 +46,8 @@ def test_it_is_small_and_says_where_it_comes_from():
         ("which appears first, the star or the white square?", "the white square"),
         ("how many objects are there?", "5"),
         ("how many squares are there?", "3"),
+        ("how many red objects are there?", "1"),
+        ("is the red square left of the star?", "no"),
         ("what colour is the star?", "purple"),
         ("what shape is the purple object?", "star"),
         ("is there an orange square?", "yes"),

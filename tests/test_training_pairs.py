@@ -59,6 +59,7 @@ def test_plain_pairs_are_learned_from(tmp_path):
         "seed": 3,
         "steps": 2,
         "data": "pairs",
+        "precision": "no",
         "masks": False,
     }
     stage = AlignStage(read_recipe(recipe), model)
