@@ -37,11 +37,11 @@ from pplava_core.train.attending import held_by_tokens
 from pplava_core.train.features import FeatureStore
 from pplava_core.train.instruct import tallied
 from pplava_core.train.recipe import Data, Optimiser, Recipe
+from pplava_core.train.tally import WHOLE
 from pplava_core.window import Window
 
 TYPES = ("count", "count_colour", "count_kind")
 FILMS_PER_STEP, LEARNING_RATE, HIDDEN = 8, 3e-3, 256
-WHOLE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,17 +6,15 @@ and never stops the rest. Knows nothing of flags.
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from pplava_cli import opening
 from pplava_cli.console import Output, printable, without_controls
 from pplava_cli.failures import exit_code_of_run
 from pplava_cli.inputs import Input
+from pplava_cli.interrupts import first_interrupt
 from pplava_cli.options import ModelOptions
 from pplava_cli.records import answer_record, error_record
 from pplava_cli.sampling_line import clock, sampling_line
@@ -112,30 +110,11 @@ def begin_answer(
     return stream
 
 
-@contextmanager
-def interrupt_stops(stream: AnswerStream) -> Iterator[None]:
-    """Let Ctrl-C end the answer at the next word; pressed again, it interrupts as usual."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous)
-        stream.stop()
-
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is signal.SIG_IGN:  # a job in the background, which Ctrl-C is not meant for
-        yield
-        return
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 def _stream_answer(session: Session, request: Request, out: Output, *, name: str | None) -> Answer:
     """Write the answer in words, as it comes on a terminal and whole into a pipe."""
     stream = begin_answer(session, request.question, request.wishes, out)
     prefix = "" if name is None else f"{printable(name)}: "
-    with interrupt_stops(stream):
+    with first_interrupt(stream.stop):  # the answer ends at the next word
         if out.streams:
             out.piece(prefix)
             show_pieces(stream, out, one_line=name is not None)

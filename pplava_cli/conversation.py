@@ -17,12 +17,12 @@ from pplava_cli import opening
 from pplava_cli.answering import (
     begin_answer,
     evidence_lines,
-    interrupt_stops,
     show_pieces,
     tell_sampling,
 )
 from pplava_cli.console import Output, printable
 from pplava_cli.inputs import Input, group_inputs
+from pplava_cli.interrupts import first_interrupt
 from pplava_cli.wishes import Wishes
 from pplava_core.atomic import replacing
 from pplava_core.errors import UsageError
@@ -92,7 +92,7 @@ class Conversation:
         stream = begin_answer(
             self.session, question, self.wishes, self.out, history=tuple(self.turns)
         )
-        with interrupt_stops(stream):
+        with first_interrupt(stream.stop):
             show_pieces(stream, self.out, one_line=False)
         answer = stream.answer
         self.last_answer = answer

@@ -12,6 +12,7 @@ import typer
 
 from pplava_cli import opening
 from pplava_cli.console import Output, StepProgress, printable
+from pplava_cli.libraries import import_libraries
 from pplava_cli.options import VoiceOptions, examples, takes_options
 from pplava_core.errors import UsageError
 
@@ -84,6 +85,7 @@ def _copying(aligner: Path, recipe: Recipe) -> str:
 def _train_one(recipe: Recipe, provenance: dict[str, str], out: Output) -> Path:
     from pplava_core import train as training
 
+    import_libraries()
     reporter = _Reporter(recipe.steps, out)
     with out.progress(f"Training {recipe.stage}") as bar:
         reporter.bar = bar

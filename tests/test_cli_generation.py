@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pplava_cli.answering import interrupt_stops
+from pplava_cli.interrupts import first_interrupt
 from pplava_core.models.language.generation_settings import Generation
 
 
@@ -116,7 +116,7 @@ def test_a_second_interrupt_waits_for_nothing():
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice():
-        with interrupt_stops(stream):
+        with first_interrupt(stream.stop):
             signal.raise_signal(signal.SIGINT)
             assert stops == [1]
             signal.raise_signal(signal.SIGINT)

@@ -174,5 +174,7 @@ def test_a_model_without_a_tally_is_refused(tmp_path):
     save_model(small_model(tells_average=True), tmp_path / "initial")
     with pytest.raises(RecipeError, match="needs a model with tells_count = true"):
         follow(tally_recipe(tmp_path))
+    with pytest.raises(RecipeError, match="of the tally stage needs keep_learned = true"):
+        follow(tally_recipe(tmp_path, changes={"tells_count": True}))
     added = {"changes": {"tells_count": True}, "keep_learned": True}
     assert (follow(tally_recipe(tmp_path, **added)) / "model.safetensors").exists()

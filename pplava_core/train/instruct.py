@@ -249,8 +249,7 @@ class InstructStage:
 
     def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
         """Return the type of each question of a batch, and whether it is answered to the letter."""
-        relevance = (self.video.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
-        told = self._told(batch, relevance)
+        told = self._told(batch, self._relevance(batch))
         ends = (told.labels == cast(NanoWords, self.video.words).end_id).long()
         types = [q.type for pack in batch.packs for q in pack.questions[pack.untaught :]]
         wrong = torch.zeros(len(types), device=told.logits.device).index_add_(
@@ -329,6 +328,11 @@ class InstructStage:
         timed: Tensor = model.parts.at_times(tokens, size, lengths[clip_of])
         return timed
 
+    def _relevance(self, batch: InstructBatch) -> Tensor:
+        """Return ``(P, T H W)``: how relevant each patch is to each pack's guide (Eq. 1)."""
+        relevance: Tensor = self.video.aligner.logit_scale.exp() * self._cosines(batch)
+        return relevance.softmax(-1)
+
     def _cosines(self, batch: InstructBatch) -> Tensor:
         """Return ``(P, T H W)``: how well each pack's guide fits each patch of its clip."""
         model = self.video
@@ -357,8 +361,7 @@ class InstructStage:
         films = (batch for batch in map(self.batch, itertools.count()) if _is_film(batch, model))
         for batch in itertools.islice(films, _SCALE_BATCHES):
             batch = dataclasses.replace(batch, window=model.config.window)
-            relevance = (model.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
-            self._visual_tokens(batch, relevance)
+            self._visual_tokens(batch, self._relevance(batch))
 
 
 @contextmanager

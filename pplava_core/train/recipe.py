@@ -199,10 +199,12 @@ class Recipe:
             return
         if self.stage == "align_base" or self.initial is None:
             raise RecipeError(
-                "a [changes] table belongs to the align or the instruct stage, with an `initial`"
+                "a [changes] table belongs to the align, tally or instruct stage, with an `initial`"
             )
-        if self.stage == "align" and not self.keep_learned:
-            raise RecipeError("a [changes] table of the align stage needs keep_learned = true")
+        if self.stage != "instruct" and not self.keep_learned:
+            raise RecipeError(
+                f"a [changes] table of the {self.stage} stage needs keep_learned = true"
+            )
         changed = set(self.changes)
         refused = changed - set(_SEEN) if self.stage == "align" else changed & set(_FIXED)
         for name in sorted(refused):

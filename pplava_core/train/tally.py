@@ -18,15 +18,15 @@ from pplava_core.models.videolm import VideoLM
 from pplava_core.train.attending import held_by_tokens, of_packs, tally_loss, true_come
 from pplava_core.train.batches import InstructBatch
 from pplava_core.train.features import Progress
-from pplava_core.train.instruct import VALIDATION_CLIPS, VALIDATION_COUNTS, InstructStage, tallied
+from pplava_core.train.instruct import VALIDATION_CLIPS, InstructStage, tallied
 from pplava_core.train.packs import COUNTS
 from pplava_core.train.recipe import Recipe
 
-_WHOLE = 0.05
+WHOLE = 0.05
 "A moment that a thing hides in or leaves holds a part of it; only whole numbers are scored."
 
 
-class Truth(NamedTuple):
+class Compared(NamedTuple):
     """What a tally counts of packs, and what it should have."""
 
     counted: Counted
@@ -70,13 +70,13 @@ class TallyStage(InstructStage):
         `count_there` and so on are shares of the moments at which as many are there.
         """
         right: dict[str, list[float]] = {}
-        for first in range(0, VALIDATION_COUNTS["films"], VALIDATION_CLIPS):
+        for first in range(0, self.validation.kinds["films"].count, VALIDATION_CLIPS):
             batch = _only_counts(self.validation_batch("films", first))
             counted, there, new = self._counts(batch)
             come = (counted.come[:, -1].argmax(-1) == true_come(new)[:, -1]).tolist()
             told = counted.density[..., 0].view(there.shape).sum(2).round()
             true = there.sum(2)
-            whole = (true - true.round()).abs() < _WHOLE
+            whole = (true - true.round()).abs() < WHOLE
             for number, pack in enumerate(batch.packs):
                 name = pack.questions[0].type
                 right.setdefault(name, []).append(come[number])
@@ -84,15 +84,15 @@ class TallyStage(InstructStage):
                 right.setdefault(f"{name}_there", []).extend(hits.float().tolist())
         return {name: sum(hits) / len(hits) for name, hits in right.items()}
 
-    def _counts(self, batch: InstructBatch) -> Truth:
+    def _counts(self, batch: InstructBatch) -> Compared:
         with torch.no_grad():
-            relevance = (self.video.aligner.logit_scale.exp() * self._cosines(batch)).softmax(-1)
+            relevance = self._relevance(batch)
         with tallied(self.video) as counted:
             self._visual_tokens(batch, relevance)
         held = held_by_tokens(batch.coverage, batch.window)
         device = self.video.device
         there, new = (of_packs(one, batch.packs).to(device) for one in (held.counted, held.new))
-        return Truth(counted=counted[0], there=there, new=new)
+        return Compared(counted=counted[0], there=there, new=new)
 
 
 def _only_counts(batch: InstructBatch) -> InstructBatch:
