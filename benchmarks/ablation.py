@@ -64,7 +64,6 @@ CORE = (
     "apart, masks as relevance",
 )  # fmt: skip
 FRAMES = 16
-SCENES_SEED = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,6 +132,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--clips", type=int, default=9000)
     parser.add_argument("--long-clips", type=int, default=900)
+    parser.add_argument("--scenes-seed", type=int, default=1, help="which films")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only show what is done")
@@ -190,7 +190,7 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
         coarse_share=0.0,
         codec_share=0.2,
         features=str(chosen.features or chosen.folder / "features"),
-        scenes_seed=SCENES_SEED,
+        scenes_seed=chosen.scenes_seed,
         relevance=relevance,
     )
     aligned = chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned

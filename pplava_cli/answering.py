@@ -91,7 +91,8 @@ def _answer_one(
 
 
 def tell_sampling(session: Session, pooling: PoolingChoice, out: Output) -> None:
-    """Say what was read of a clip, and what is doubtful about how it will be pooled."""
+    """Say who will be asked, what was read of a clip, and what is doubtful about its pooling."""
+    opening.tell_notice(session.model, out)
     out.note(sampling_line(session, pooling))
     warning = session.warning_for(pooling)
     if warning is not None:

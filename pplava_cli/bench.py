@@ -69,6 +69,7 @@ def bench(
         if one.error is not None:
             raise one.error
     loaded = opening.open_model(model, out)
+    opening.tell_notice(loaded, out)
     with tempfile.TemporaryDirectory(prefix="pplava-bench-") as folder:
         path = Path(folder) / "clip.mp4" if video is None else Path(video)
         if video is None:

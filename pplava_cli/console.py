@@ -65,7 +65,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.debug = debug
-        self._warned: set[str] = set()
+        self._told: set[str] = set()
 
     @property
     def streams(self) -> bool:
@@ -93,10 +93,16 @@ class Output:
         if not self.quiet:
             self._say(text, _DIM)
 
+    def note_once(self, text: str) -> None:
+        """Tell something beside the answer, once a run; silent with ``--quiet``."""
+        if text not in self._told:
+            self._told.add(text)
+            self.note(text)
+
     def warn(self, text: str) -> None:
         """Tell something that deserves a second look, once a run; silent with ``--quiet``."""
-        if not self.quiet and text not in self._warned:
-            self._warned.add(text)
+        if not self.quiet and text not in self._told:
+            self._told.add(text)
             self._say(f"warning: {text}", _YELLOW)
 
     def error(self, text: str) -> None:

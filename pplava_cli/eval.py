@@ -107,6 +107,7 @@ def shapes(
         items = read_dataset(data)
         name = _set_name(items, test_set)
         judged = opening.open_model(model, out)
+        opening.tell_notice(judged, out)
         with out.progress("Asking") as progress:
             scored = benchmark.score_items(
                 items, data, judged, pooling=wishes.choice, progress=progress

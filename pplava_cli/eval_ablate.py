@@ -91,6 +91,7 @@ def ablate(
     items = select(read_items(benchmark, data, settings), chosen)
     shard, own_model, out = shard_for(model, out)
     loaded = opening.open_model(own_model, out)
+    opening.tell_notice(loaded, out)
     work = Work(
         benchmark=benchmark,
         settings=settings,

@@ -122,10 +122,12 @@ def run_benchmark(
         _judge_saved(benchmark, items, settings, chosen, running.folder, judging, out)
         return
     shard, model, out = shard_for(model, out)
+    loaded = opening.open_model(model, out)
+    opening.tell_notice(loaded, out)
     work = Work(
         benchmark=benchmark,
         settings=settings,
-        model=opening.open_model(model, out),
+        model=loaded,
         pooling=wishes.choice,
         generation=protocol.generation(selection.seed),
         reader=reader,

@@ -99,6 +99,7 @@ def heatmap(
         reader=clip.reader.value,
         out=out,
     )
+    opening.tell_notice(session.model, out)
     out.note(sampling_line(session, PoolingChoice()))
     drawn = draw_heatmap(session, questions, target, smooth=not patches, out=out)
     if out.json:

@@ -33,7 +33,7 @@ _SMALL_PARAMETER_COUNT = 50_000_000
 
 
 def open_model(options: ModelOptions, out: Output, wishes: Wishes | None = None) -> VideoLM:
-    """Find and load the model that was asked for, and pass on what its makers must say.
+    """Find and load the model that was asked for.
 
     Args:
         options: which model, and where it runs.
@@ -48,10 +48,13 @@ def open_model(options: ModelOptions, out: Output, wishes: Wishes | None = None)
     import_libraries()
     placement = _placement(entry, options, wishes, out)
     with out.progress(f"Loading {printable(entry.name)}"):
-        model = load_model(entry, options, placement)
+        return load_model(entry, options, placement)
+
+
+def tell_notice(model: VideoLM, out: Output) -> None:
+    """Pass on, once a run, what a model's makers must say, as soon as a clip is open."""
     if model.config.notice:
-        out.note(model.config.notice)
-    return model
+        out.note_once(model.config.notice)
 
 
 def _placement(

@@ -58,6 +58,21 @@ def test_failure_on_one_stops_nothing(run_pplava, make_files, fakes):
     )
 
 
+def test_one_broken_film_is_one_line(run_pplava, make_files, fakes):
+    (film,) = make_files("a.mp4")
+    fakes.broken_names.add("a.mp4")
+    run = run_pplava("ask", film, "red?")
+    assert (run.code, run.stdout) == (3, "")
+    assert run.stderr == (
+        f"pplava: {film}: the file is cut before its first frame; copy it again\n"
+    )
+
+
+def test_the_model_is_introduced_once_to_several_films(run_pplava, make_files, fakes):
+    run = run_pplava("ask", *make_files("a.mp4", "b.mp4"), "red?")
+    assert run.stderr.splitlines().count(NOTICE) == 1
+
+
 def test_missing_file_among_films_is_told_in_its_turn(run_pplava, make_files, fakes, tmp_path):
     (film,) = make_files("a.mp4")
     run = run_pplava("ask", tmp_path / "gone.mp4", film, "red?", "--quiet")
