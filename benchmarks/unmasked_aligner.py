@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--aligned", type=Path, required=True, help="model of the align stage")
     parser.add_argument("--features", type=Path, required=True, help="grids of the ablation")
     parser.add_argument("--clips", type=int, default=6000)
+    parser.add_argument("--scenes-seed", type=int, default=1, help="which films")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> None:
     aligned = load_model(chosen.aligned)
     model = build_model(aligned.config, aligned.words.tokenizer)
     model.parts.tower.load_state_dict(aligned.parts.tower.state_dict())
-    data = Data(features=str(chosen.features), scenes_seed=1, codec_share=0.2)
+    data = Data(features=str(chosen.features), scenes_seed=chosen.scenes_seed, codec_share=0.2)
     recipe = Recipe(
         stage="instruct", output=str(chosen.folder), initial="", seed=chosen.seed,
         steps=chosen.steps, optimiser=Optimiser(learning_rate=1e-3), data=data,
@@ -98,23 +100,41 @@ def _text(scene: Scene, rng: np.random.Generator) -> str:
     thing = scene.things[int(rng.integers(len(scene.things)))]
     if rng.random() < 0.5:
         return f"the {thing.phrase}"
-    named = [q for q in world.ask(scene, rng, world.STATIC_TYPES) if q.named and q.targets]
+    named = named_questions(scene, rng, world.STATIC_TYPES)
     return named[int(rng.integers(len(named)))].text if named else f"the {thing.phrase}"
 
 
+def named_questions(
+    scene: Scene, rng: np.random.Generator, types: Sequence[str] = world.TYPES
+) -> list[world.Question]:
+    """Ask about a scene; return the questions that name a thing which is there."""
+    return [q for q in world.ask(scene, rng, types) if q.named and q.targets]
+
+
 @torch.no_grad()
-def point(model: VideoLM, store: FeatureStore) -> tuple[float, float, float]:
-    """Return how often the peak is on the thing asked for, the relevance on it, and its size."""
+def point(
+    model: VideoLM,
+    store: FeatureStore,
+    worded: Callable[[str, Scene, np.random.Generator], str] | None = None,
+) -> tuple[float, float, float]:
+    """Return how often the peak is on the thing asked for, the relevance on it, and its size.
+
+    Args:
+        model: whose aligner points.
+        store: held-out films.
+        worded: says a question in another way.
+    """
     hits, masses, sizes = [], [], []
     for number in range(store.kinds["films"].count):
         rng = np.random.default_rng([number, 3])
-        asked = world.ask(store.scene("films", number), rng, world.TYPES)
-        asked = [question for question in asked if question.named and question.targets]
+        scene = store.scene("films", number)
+        asked = named_questions(scene, rng)
         if not asked:
             continue
         features = torch.from_numpy(store.features["films"][number][None]).float()
         patches = functional.normalize(model.embed_patches(features), dim=-1)
-        texts = functional.normalize(model.embed_texts([q.text for q in asked]), dim=-1)
+        said = [q.text if worded is None else worded(q.text, scene, rng) for q in asked]
+        texts = functional.normalize(model.embed_texts(said), dim=-1)
         cosines = patch_cosines(patches, texts, torch.zeros(len(asked), dtype=torch.long))
         relevance: Tensor = (model.aligner.logit_scale.exp() * cosines).softmax(-1)
         coverage = store.coverage["films"][number].astype(np.float32) / 255
