@@ -5,10 +5,11 @@
 
 Every run is a small language model that learns from the same films, seen by the same frozen
 tower, for as many steps and through as many tokens; only the pooling differs. `--aligned` may
-also be a whole model, of which the tower and the aligner are taken. Pooled features are
-standardised per channel over the training set for every variant. A run that is done is kept, one
-that was killed goes on: start the command again, also several at a time. The table of all that is
-done is printed, and written into the folder as `table.json`.
+also be a whole model, of which the tower and the aligner are taken; with `--grown` every variant
+goes on from its language model, too, which should know all ways of pooling (`pooled_in_turn.py`).
+Pooled features are standardised per channel over the training set for every variant. A run that
+is done is kept, one that was killed goes on: start the command again, also several at a time. The
+table of all that is done is printed, and written into the folder as `table.json`.
 
 Scored on held-out films by whether every token of the right answer is the likeliest one after
 those before it, which is whether the greedy answer is right to the letter.
@@ -31,7 +32,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from pplava_core.atomic import replacing
-from pplava_core.models.checkpoint import load_model, revision_of
+from pplava_core.models.checkpoint import build_model, load_model, revision_of
+from pplava_core.models.config import VideoLMConfig
+from pplava_core.models.videolm import VideoLM
 from pplava_core.train import Recipe, rebuilt
 from pplava_core.train.batches import InstructBatch
 from pplava_core.train.instruct import VALIDATION_COUNTS, InstructStage
@@ -64,6 +67,7 @@ CORE = (
     "apart, masks as relevance",
 )  # fmt: skip
 FRAMES = 16
+LEARNING_RATE, GROWN_LEARNING_RATE = 1.5e-3, 7e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,13 +100,13 @@ class UnpooledStage(OnceScoredStage):
     """
 
     def batch(self, number: int) -> InstructBatch:
-        return _one_row_per_clip(super().batch(number))
+        return one_row_per_clip(super().batch(number))
 
     def hits(self, batch: InstructBatch) -> list[tuple[str, bool]]:
-        return super().hits(_one_row_per_clip(batch))
+        return super().hits(one_row_per_clip(batch))
 
 
-def _one_row_per_clip(batch: InstructBatch) -> InstructBatch:
+def one_row_per_clip(batch: InstructBatch) -> InstructBatch:
     """Put the packs of each clip into one."""
     together: dict[int, list[int]] = defaultdict(list)
     for number, pack in enumerate(batch.packs):
@@ -133,6 +137,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=9000)
     parser.add_argument("--long-clips", type=int, default=900)
     parser.add_argument("--scenes-seed", type=int, default=1, help="which films")
+    parser.add_argument("--grown", action="store_true", help="go on from its language model")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only show what is done")
@@ -166,18 +171,16 @@ def _do(run: Run, chosen: argparse.Namespace) -> None:
                 raise SystemExit(f"{folder} was run with other settings; take another folder")
             if not result.exists():
                 print(f"{run.name} …", flush=True)
-                measured = _measure(run, recipe) | {"settings": recipe.text}
+                measured = _measure(run, recipe, grown=chosen.grown) | {"settings": recipe.text}
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps(dataclasses.asdict(run) | measured, indent=1))
     except Timeout:
         print(f"{run.name}: another process is at it", flush=True)
 
 
-def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
-    relevance = RELEVANCE.get(run.variant.partition(", ")[2], "question")
-    # Without pooling a long film would be seven thousand tokens.
-    takes_long = run.variant != "none" and run.frames == FRAMES
-    data = Data(
+def data_of(chosen: argparse.Namespace, *, takes_long: bool, relevance: str = "question") -> Data:
+    """Say what every variant learns from."""
+    return Data(
         clips=chosen.clips,
         clips_per_step=6,
         packs_per_clip=2,
@@ -193,9 +196,17 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
         scenes_seed=chosen.scenes_seed,
         relevance=relevance,
     )
+
+
+def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
+    relevance = RELEVANCE.get(run.variant.partition(", ")[2], "question")
+    # Without pooling a long film would be seven thousand tokens.
+    takes_long = run.variant != "none" and run.frames == FRAMES
+    data = data_of(chosen, takes_long=takes_long, relevance=relevance)
     aligned = chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned
     # The text tower stays as it was aligned, so that every variant has the same relevance.
-    optimiser = Optimiser(learning_rate=1.5e-3, weight_decay=0.02, text_tower_rate=0.0)
+    rate = GROWN_LEARNING_RATE if chosen.grown else LEARNING_RATE
+    optimiser = Optimiser(learning_rate=rate, weight_decay=0.02, text_tower_rate=0.0)
     known = dataclasses.replace(data, features=None)
     settings = f"{run} {chosen.steps} {chosen.precision} {optimiser} {known} {revision_of(aligned)}"
     return Recipe(
@@ -213,20 +224,39 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
     )
 
 
-def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
-    """Train one model and return what it gets right."""
-    window = {"kernel": (1, 1, 1) if run.variant == "none" else run.kernel}
-    changes = {
+def pooling_changes(
+    variant: str, kernel: tuple[int, int, int], frames: int = FRAMES
+) -> dict[str, Any]:
+    """Return the settings of a model's config that a variant changes."""
+    window = {"kernel": (1, 1, 1) if variant == "none" else kernel}
+    return {
         "tells_magnitude": False,
         "tells_average": False,
         "tells_count": False,
-        **VARIANTS[run.variant],
+        **VARIANTS[variant],
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},
         "most_time_steps": 8,
-        "num_frames": run.frames,
+        "num_frames": frames,
     }
-    model = rebuilt(load_model(Path(recipe.initial or "")), changes, run.seed)
+
+
+def continued(learned: VideoLM, changes: dict[str, Any]) -> VideoLM:
+    """Return a model that pools in another way and keeps all else that one has learned."""
+    config = VideoLMConfig.from_dict({**learned.config.to_dict(), **changes})
+    model = build_model(config, learned.words.tokenizer)
+    own = model.state_dict()
+    known = {name: value for name, value in learned.state_dict().items() if name in own}
+    model.load_state_dict({**own, **known})
+    model.parts.scale.mean.zero_()  # to be measured for this way
+    return model
+
+
+def _measure(run: Run, recipe: Recipe, *, grown: bool) -> dict[str, Any]:
+    """Train one model and return what it gets right."""
+    changes = pooling_changes(run.variant, run.kernel, run.frames)
+    initial = load_model(Path(recipe.initial or ""))
+    model = continued(initial, changes) if grown else rebuilt(initial, changes, run.seed)
     stage = (UnpooledStage if run.variant == "none" else OnceScoredStage)(recipe, model)
     started = time.monotonic()
     train(stage, recipe)
@@ -243,7 +273,7 @@ def _measure(run: Run, recipe: Recipe) -> dict[str, Any]:
     return {
         "steps": recipe.steps,
         "seconds": round(seconds, 1),
-        "tokens": run.frames // window["kernel"][0] * (12 // window["kernel"][1]) ** 2,
+        "tokens": math.prod(model.config.window.output_size((run.frames, 12, 12))),
         **{
             kind: {name: [sum(each), len(each)] for name, each in found.items()}
             for kind, found in sorted(hits.items())
