@@ -171,7 +171,9 @@ def _do(run: Run, chosen: argparse.Namespace) -> None:
                 raise SystemExit(f"{folder} was run with other settings; take another folder")
             if not result.exists():
                 print(f"{run.name} …", flush=True)
-                measured = _measure(run, recipe, grown=chosen.grown) | {"settings": recipe.text}
+                measured = _measure(run, recipe, _beginning(run, chosen)) | {
+                    "settings": recipe.text
+                }
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps(dataclasses.asdict(run) | measured, indent=1))
     except Timeout:
@@ -203,16 +205,18 @@ def _recipe(run: Run, folder: Path, chosen: argparse.Namespace) -> Recipe:
     # Without pooling a long film would be seven thousand tokens.
     takes_long = run.variant != "none" and run.frames == FRAMES
     data = data_of(chosen, takes_long=takes_long, relevance=relevance)
-    aligned = chosen.unmasked if run.variant.endswith(UNMASKED) else chosen.aligned
-    # The text tower stays as it was aligned, so that every variant has the same relevance.
+    revisions = revision_of(chosen.aligned)
+    if run.variant.endswith(UNMASKED):
+        revisions = f"{revisions} {revision_of(chosen.unmasked)}"
     rate = GROWN_LEARNING_RATE if chosen.grown else LEARNING_RATE
+    # The text tower stays as it was aligned, so that every variant has the same relevance.
     optimiser = Optimiser(learning_rate=rate, weight_decay=0.02, text_tower_rate=0.0)
     known = dataclasses.replace(data, features=None)
-    settings = f"{run} {chosen.steps} {chosen.precision} {optimiser} {known} {revision_of(aligned)}"
+    settings = f"{run} {chosen.steps} {chosen.precision} {optimiser} {known} {revisions}"
     return Recipe(
         stage="instruct",
         output=str(folder),
-        initial=str(aligned),
+        initial=str(chosen.aligned),
         seed=run.seed,
         steps=chosen.steps,
         precision=chosen.precision,
@@ -252,11 +256,17 @@ def continued(learned: VideoLM, changes: dict[str, Any]) -> VideoLM:
     return model
 
 
-def _measure(run: Run, recipe: Recipe, *, grown: bool) -> dict[str, Any]:
-    """Train one model and return what it gets right."""
+def _beginning(run: Run, chosen: argparse.Namespace) -> VideoLM:
+    """Return the model that a run trains."""
+    aligned = load_model(chosen.aligned)
+    if run.variant.endswith(UNMASKED):  # its tower is the same
+        aligned.aligner.load_state_dict(load_model(chosen.unmasked).aligner.state_dict())
     changes = pooling_changes(run.variant, run.kernel, run.frames)
-    initial = load_model(Path(recipe.initial or ""))
-    model = continued(initial, changes) if grown else rebuilt(initial, changes, run.seed)
+    return continued(aligned, changes) if chosen.grown else rebuilt(aligned, changes, run.seed)
+
+
+def _measure(run: Run, recipe: Recipe, model: VideoLM) -> dict[str, Any]:
+    """Train one model and return what it gets right."""
     stage = (UnpooledStage if run.variant == "none" else OnceScoredStage)(recipe, model)
     started = time.monotonic()
     train(stage, recipe)
