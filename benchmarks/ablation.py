@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from pplava_core.atomic import replacing
 from pplava_core.models.checkpoint import build_model, load_model, revision_of
@@ -86,10 +87,27 @@ class Run:
 
 
 class OnceScoredStage(InstructStage):
-    """Leaves scoring to what comes after training, which keeps every type and kind of film."""
+    """Leaves scoring to what comes after training, which keeps every type and kind of film.
+
+    Relevance may come from another aligner than the one that tells what pooled patches show.
+    """
+
+    pointing: Any = None
 
     def evaluate(self) -> dict[str, float]:
         return {}
+
+    def _cosines(self, batch: InstructBatch) -> Tensor:
+        own = self.video.aligner
+        if self.pointing is None:
+            return super()._cosines(batch)
+        self.video.aligner = self.pointing
+        try:
+            cosines = super()._cosines(batch)
+        finally:
+            self.video.aligner = own
+        # Both are multiplied by the own aligner's scale later.
+        return cosines * (self.pointing.logit_scale - own.logit_scale).exp()
 
 
 class UnpooledStage(OnceScoredStage):
@@ -171,9 +189,7 @@ def _do(run: Run, chosen: argparse.Namespace) -> None:
                 raise SystemExit(f"{folder} was run with other settings; take another folder")
             if not result.exists():
                 print(f"{run.name} …", flush=True)
-                measured = _measure(run, recipe, _beginning(run, chosen)) | {
-                    "settings": recipe.text
-                }
+                measured = _measure(run, recipe, chosen) | {"settings": recipe.text}
                 with replacing(result) as temporary:
                     temporary.write_text(json.dumps(dataclasses.asdict(run) | measured, indent=1))
     except Timeout:
@@ -256,18 +272,14 @@ def continued(learned: VideoLM, changes: dict[str, Any]) -> VideoLM:
     return model
 
 
-def _beginning(run: Run, chosen: argparse.Namespace) -> VideoLM:
-    """Return the model that a run trains."""
-    aligned = load_model(chosen.aligned)
-    if run.variant.endswith(UNMASKED):  # its tower is the same
-        aligned.aligner.load_state_dict(load_model(chosen.unmasked).aligner.state_dict())
-    changes = pooling_changes(run.variant, run.kernel, run.frames)
-    return continued(aligned, changes) if chosen.grown else rebuilt(aligned, changes, run.seed)
-
-
-def _measure(run: Run, recipe: Recipe, model: VideoLM) -> dict[str, Any]:
+def _measure(run: Run, recipe: Recipe, chosen: argparse.Namespace) -> dict[str, Any]:
     """Train one model and return what it gets right."""
+    aligned = load_model(chosen.aligned)
+    changes = pooling_changes(run.variant, run.kernel, run.frames)
+    model = continued(aligned, changes) if chosen.grown else rebuilt(aligned, changes, run.seed)
     stage = (UnpooledStage if run.variant == "none" else OnceScoredStage)(recipe, model)
+    if run.variant.endswith(UNMASKED):  # of the same tower; standardised as by the own aligner
+        stage.pointing = load_model(chosen.unmasked).aligner
     started = time.monotonic()
     train(stage, recipe)
     seconds = time.monotonic() - started
