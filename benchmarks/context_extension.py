@@ -20,12 +20,11 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
-from unmasked_aligner import named_questions, point
+from unmasked_aligner import film_stores, named_questions, point
 
 from pplava_core.atomic import replacing
 from pplava_core.context import EXTENSIONS
@@ -35,11 +34,13 @@ from pplava_core.shapes.prompts import long_prompt
 from pplava_core.shapes.scene import Scene
 from pplava_core.train.align import grounding_loss, target_map
 from pplava_core.train.features import FeatureStore
-from pplava_core.train.recipe import Data, Optimiser, Recipe
 
 SHORT_POSITIONS = 77
 CLIPS_PER_STEP, FRAMES, TEXTS_PER_CLIP = 8, 6, 3
 LEARNING_RATE, LONG_LEARNING_RATE = 1e-3, 5e-4
+_FITTING_DICE, _LONG_DICE = 7, 14
+"Part the dice of the two times of learning."
+_WORDY_SHARE = 0.25
 Wording = Callable[[str, Scene, np.random.Generator], str]
 
 
@@ -56,24 +57,24 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     aligned = load_model(chosen.aligned)
-    data = Data(features=str(chosen.features), scenes_seed=chosen.scenes_seed, codec_share=0.2)
-    recipe = Recipe(
-        stage="instruct", output=str(chosen.table.parent), initial="", seed=0,
-        steps=chosen.steps, optimiser=Optimiser(learning_rate=LEARNING_RATE), data=data,
-    )  # fmt: skip
-    films = chosen.clips - round(chosen.clips * 0.05)
-    store = FeatureStore(recipe, aligned, "train", {"films": films})
-    held_out = FeatureStore(recipe, aligned, "validation", {"films": 160})
+    store, held_out = film_stores(aligned, chosen.features, chosen.clips, chosen.scenes_seed)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in range(chosen.seeds):
         short = short_sighted(aligned, seed)
-        learn(short, store, fitting, chosen.steps, LEARNING_RATE, seed)
+        learn(short, store, fitting, chosen.steps, LEARNING_RATE, [seed, _FITTING_DICE])
         for how in ("none", *EXTENSIONS):
             model = copy.deepcopy(short)
             if how != "none":
                 model.aligner.extend_context(how=how, generator=torch.Generator().manual_seed(seed))
             measured = {"before": _peaks(model, held_out)}
-            learn(model, store, long_and_short, chosen.long_steps, LONG_LEARNING_RATE, seed)
+            learn(
+                model,
+                store,
+                long_and_short,
+                chosen.long_steps,
+                LONG_LEARNING_RATE,
+                [seed, _LONG_DICE],
+            )
             measured["after"] = _peaks(model, held_out)
             flat = {f"{k} {n}": v for k, each in measured.items() for n, v in each.items()}
             found.setdefault(how, []).append(flat)
@@ -96,7 +97,7 @@ def short_sighted(aligned: VideoLM, seed: int) -> VideoLM:
 
 
 def learn(
-    model: VideoLM, store: FeatureStore, worded: Wording, steps: int, rate: float, seed: int
+    model: VideoLM, store: FeatureStore, worded: Wording, steps: int, rate: float, dice: list[int]
 ) -> None:
     """Train the text tower on which patches a text speaks of; all else stays as it is."""
     parameters = list(model.aligner.text.parameters())
@@ -104,7 +105,7 @@ def learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     scale = model.aligner.logit_scale.detach().exp()
     for step in range(steps):
-        rng = np.random.default_rng([seed, step, len(worded.__name__)])
+        rng = np.random.default_rng([dice[0], step, dice[1]])
         numbers = rng.permutation(store.kinds["films"].count)[:CLIPS_PER_STEP]
         frames = np.sort(rng.permutation(store.kinds["films"].frames)[:FRAMES])
         texts, clip_of, targets = [], [], []
@@ -137,9 +138,9 @@ def learn(
 
 def fitting(question: str, scene: Scene, rng: np.random.Generator) -> str:
     """Say now and then a sentence or two before a question, of which all fits into 77 tokens."""
-    return (
-        _behind(question, scene, rng, int(rng.integers(1, 3))) if rng.random() < 0.25 else question
-    )
+    if rng.random() >= _WORDY_SHARE:
+        return question
+    return _behind(question, scene, rng, sentences=int(rng.integers(1, 3)))
 
 
 def long_and_short(question: str, scene: Scene, rng: np.random.Generator) -> str:
@@ -171,7 +172,7 @@ def _show(found: dict[str, list[dict[str, float]]]) -> None:
         print(f"| {how} | {' | '.join(cells)} |")
 
 
-def _shown(values: list[Any]) -> str:
+def _shown(values: list[float]) -> str:
     spread = f" ± {statistics.stdev(values):.1%}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1%}{spread}"
 

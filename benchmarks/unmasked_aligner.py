@@ -47,15 +47,8 @@ def main() -> None:
     aligned = load_model(chosen.aligned)
     model = build_model(aligned.config, aligned.words.tokenizer)
     model.parts.tower.load_state_dict(aligned.parts.tower.state_dict())
-    data = Data(features=str(chosen.features), scenes_seed=chosen.scenes_seed, codec_share=0.2)
-    recipe = Recipe(
-        stage="instruct", output=str(chosen.folder), initial="", seed=chosen.seed,
-        steps=chosen.steps, optimiser=Optimiser(learning_rate=1e-3), data=data,
-    )  # fmt: skip
-    films = chosen.clips - round(chosen.clips * 0.05)
-    store = FeatureStore(recipe, model, "train", {"films": films})
+    store, held_out = film_stores(model, chosen.features, chosen.clips, chosen.scenes_seed)
     learn(model, store, chosen.steps, chosen.seed)
-    held_out = FeatureStore(recipe, model, "validation", {"films": 160})
     for name, judged in (("with masks", aligned), ("without masks", model)):
         peak, mass, chance = point(judged, held_out)
         print(
@@ -65,6 +58,22 @@ def main() -> None:
     training["align"] = {**training["align"], "masks": False, "tower": "trained with masks"}
     model.config = dataclasses.replace(model.config, training=training)
     save_model(model, chosen.folder)
+
+
+def film_stores(
+    model: VideoLM, features: Path, clips: int, scenes_seed: int
+) -> tuple[FeatureStore, FeatureStore]:
+    """Return the ablation's films to learn from, and held-out ones."""
+    recipe = Recipe(
+        stage="instruct", output=str(features), initial="", seed=scenes_seed, steps=1,
+        optimiser=Optimiser(learning_rate=1e-3),
+        data=Data(features=str(features), scenes_seed=scenes_seed, codec_share=0.2),
+    )  # fmt: skip
+    films = clips - round(clips * 0.05)
+    return (
+        FeatureStore(recipe, model, "train", {"films": films}),
+        FeatureStore(recipe, model, "validation", {"films": 160}),
+    )
 
 
 def learn(model: VideoLM, store: FeatureStore, steps: int, seed: int) -> None:

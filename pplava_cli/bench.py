@@ -69,7 +69,6 @@ def bench(
         if one.error is not None:
             raise one.error
     loaded = opening.open_model(model, out)
-    opening.tell_notice(loaded, out)
     with tempfile.TemporaryDirectory(prefix="pplava-bench-") as folder:
         path = Path(folder) / "clip.mp4" if video is None else Path(video)
         if video is None:
@@ -85,6 +84,7 @@ def bench(
                 rounds=rounds,
                 progress=progress,
             )
+    opening.tell_notice(loaded, out)
     if out.json:
         out.record(_record(video, loaded, measured))
         return

@@ -52,7 +52,10 @@ def open_model(options: ModelOptions, out: Output, wishes: Wishes | None = None)
 
 
 def tell_notice(model: VideoLM, out: Output) -> None:
-    """Pass on, once a run, what a model's makers must say, as soon as a clip is open."""
+    """Pass on, once a run, what a model's makers must say.
+
+    To be called when there is something to ask about, so that a broken clip gets one line.
+    """
     if model.config.notice:
         out.note_once(model.config.notice)
 
