@@ -9,7 +9,9 @@ import pytest
 import torch
 from small_models import small_model
 
+from pplava_core.models.backbones.nano_tally import MOST_COUNTED
 from pplava_core.shapes import questions as world
+from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import film_for_training
 from pplava_core.train.attending import (
@@ -17,6 +19,8 @@ from pplava_core.train.attending import (
     copying_loss,
     held_by_tokens,
     looking_loss,
+    ranks_loss,
+    true_ranks,
 )
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -120,6 +124,39 @@ def test_every_thing_is_new_once_and_whole():
     assert torch.allclose(when, torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]))
     where = held.new[0, 1, 2]
     assert torch.allclose(where, held.counted[0, 1, 2])
+
+
+def test_the_things_asked_for_are_numbered_as_they_are_told():
+    scene = next(s for s in map(draw_scene, range(100)) if len(s.things) == 4)
+    first, second, third, fourth = telling_order(scene)
+    coverage = torch.zeros(1, 4, 2, 12, 12)
+    coverage[0, first, :, 0:3, 0:3] = 1.0
+    coverage[0, second, :, 0:2, 3:6] = 1.0
+    coverage[0, third, :, 3:6, 0:3] = 1.0
+    coverage[0, third, :, 1:3, 0:3] = 0.2  # too little to be looked for there
+    coverage[0, fourth, :, 0:1, 3:4] = 0.1  # however small it is
+    held = held_by_tokens(coverage, Window((2, 3, 3)))
+
+    def ranks_of(*targets):
+        pack = Pack(clip=0, guide="x", targets=targets, questions=())
+        ranks = true_ranks(held, [pack], [scene])[0]
+        assert ranks.shape == (16, MOST_COUNTED + 1)
+        assert ranks[[*range(2, 4), *range(5, 16)]].argmax(-1).eq(0).all()
+        return [
+            {rank: part for rank, part in enumerate(window.tolist()) if part}
+            for window in ranks[[0, 1, 4]]
+        ]
+
+    assert ranks_of(fourth, first, third, second) == [{1: 1.0}, {2: 0.5, 4: 0.5}, {3: 1.0}]
+    assert ranks_of(third, fourth) == [{0: 1.0}, {2: 1.0}, {1: 1.0}]
+    assert ranks_of() == [{0: 1.0}] * 3
+
+
+def test_numbers_cost_nothing_where_they_are_right():
+    true = torch.eye(4)[torch.tensor([[0, 0, 1, 2], [0, 0, 0, 0]])]
+    assert ranks_loss(20 * true, true) < 1e-3
+    assert ranks_loss(20 * true.roll(1, dims=1), true) > 10
+    assert ranks_loss(torch.zeros_like(true), true) == pytest.approx(1.5 * math.log(4))
 
 
 def attention_on(places, length=12, heads=2):

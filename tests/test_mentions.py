@@ -104,6 +104,7 @@ def test_a_mention_is_noted_where_its_words_end(words):
                 assert things == mention.things
                 noted += 1
             rest = row.notes.mentions[len(own) :]
+            assert bool(row.notes.told) == (question.type == "caption")
             if question.type in ("relation", "larger", "faster", "order", "before"):
                 first = row.places[0]
                 chosen = question.type in ("larger", "faster", "order")
@@ -120,6 +121,8 @@ def test_a_mention_is_noted_where_its_words_end(words):
                     before = [text_until(row, place, words) for place, _ in offering]
                     after = [text_until(row, place, words) for place, _ in own]
                     assert [things for _, things in offering] == [things for _, things in own]
+                    told = [(place, things[0]) for place, things in (*own, *offering)]
+                    assert row.notes.told == told
                     for mention, start, end in zip(question.mentions, before, after, strict=True):
                         assert end.removeprefix(start).strip() == mention.words
                     continue

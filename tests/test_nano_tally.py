@@ -8,9 +8,10 @@ from small_models import small_model, write_recipe
 from small_runs import few_amounts, follow, log_of, same_weights, weights_of
 
 from pplava_core.errors import ModelError, RecipeError
-from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counting, Tally
+from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counting, Ranking, Tally
 from pplava_core.models.checkpoint import save_model
-from pplava_core.train.attending import tally_loss, true_come
+from pplava_core.train.attending import ranks_loss, tally_loss, true_come
+from pplava_core.train.tally import found_by_rank
 from pplava_core.window import Window
 
 WINDOW = Window((2, 3, 3))
@@ -31,8 +32,16 @@ def test_counts_are_nothing_at_first_and_need_averages():
     told.load_state_dict({**told.state_dict(), **plain.state_dict()})
     tokens = plain.visual_tokens(features, relevance).tokens
     assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
+    ranks = small_model(tells_average=True, tells_count=True, tells_rank=True)
+    ranks.load_state_dict({**ranks.state_dict(), **told.state_dict()})
+    torch.nn.init.normal_(ranks.parts.tally.count.rank.read.weight)
+    assert torch.equal(ranks.visual_tokens(features, relevance).tokens, tokens)
+    torch.nn.init.normal_(ranks.parts.tally.tell_rank.weight)
+    assert not torch.allclose(ranks.visual_tokens(features, relevance).tokens, tokens)
     with pytest.raises(ModelError, match="tells_count needs tells_average"):
         small_model(tells_count=True)
+    with pytest.raises(ModelError, match="tells_rank needs tells_count"):
+        small_model(tells_average=True, tells_rank=True)
 
 
 class Known(torch.nn.Module):
@@ -138,6 +147,36 @@ def test_a_tally_learns_to_count_what_ever_comes():
     assert right[:, -1].float().mean() > 0.7
 
 
+def test_things_are_found_by_their_numbers():
+    true = torch.zeros(2, 4, 3)
+    true[0, :, 1] = torch.tensor([1.0, 0.5, 0.0, 0.0])
+    true[0, :, 2] = torch.tensor([0.0, 0.5, 0.0, 0.0])
+    true[:, :, 0] = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    told = torch.zeros(2, 4, 3)
+    assert found_by_rank((told + true).log(), true) == [[True, True], []]
+    told[0, 2, 2] = 3.0  # most likely it is where there is nothing
+    assert found_by_rank((told + true).log(), true) == [[True, False], []]
+
+
+def test_windows_learn_the_numbers_of_what_they_show():
+    """Things stand in some of eight windows; the leftmost is the first."""
+    torch.manual_seed(0)
+    ranking = Ranking(32)
+    optimiser = torch.optim.Adam(ranking.parameters(), 3e-3)
+    places = torch.randn(1, 8, 32)
+    for _ in range(300):
+        there = (torch.rand(32, 8) < 0.4).long()
+        density = there[..., None].expand(-1, -1, 2).float()
+        true = torch.eye(MOST_COUNTED + 1)[there.cumsum(1) * there]
+        told = ranking(places.expand(32, -1, -1), density)
+        loss = ranks_loss(told, true)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    right = [hit for hits in found_by_rank(told, true) for hit in hits]
+    assert sum(right) / len(right) > 0.9
+
+
 def tally_recipe(folder, **changes):
     return write_recipe(
         folder / "tally.toml",
@@ -176,5 +215,9 @@ def test_a_model_without_a_tally_is_refused(tmp_path):
         follow(tally_recipe(tmp_path))
     with pytest.raises(RecipeError, match="of the tally stage needs keep_learned = true"):
         follow(tally_recipe(tmp_path, changes={"tells_count": True}))
-    added = {"changes": {"tells_count": True}, "keep_learned": True}
-    assert (follow(tally_recipe(tmp_path, **added)) / "model.safetensors").exists()
+    added = {"changes": {"tells_count": True, "tells_rank": True}, "keep_learned": True}
+    made = weights_of(follow(tally_recipe(tmp_path, **added)))
+    assert made["parts.tally.count.rank.read.weight"].any()
+    assert not made["parts.tally.tell_rank.weight"].any()
+    scores = next(line for line in log_of(tmp_path / "run") if "validation_found" in line)
+    assert 0 <= scores["validation_found_all"] <= scores["validation_found"] <= 1

@@ -55,6 +55,7 @@ def ask(
     *,
     about: Sequence[int] | None = None,
     paraphrased: bool = False,
+    misplaces: float = 0.0,
 ) -> list[Question]:
     """Return one question of each given type that the scene allows, answers chosen evenly.
 
@@ -64,8 +65,9 @@ def ask(
         types: some of `TYPES`.
         about: only questions about one of these things, or about what is not there.
         paraphrased: in wordings that training never used.
+        misplaces: see `Asker`.
     """
-    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased)
+    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased, misplaces=misplaces)
     questions = []
     for name in types:
         candidates = CANDIDATES[name](asker)

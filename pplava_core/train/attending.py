@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted
+from pplava_core.shapes.descriptions import telling_order
+from pplava_core.shapes.scene import Scene
 from pplava_core.train.mentions import zero_linear
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -33,6 +35,8 @@ _MOSTLY = 0.7
 "Part of the most that any moment shows of a thing, from which on the thing has come."
 _APART_SHARE = 20.0
 _FIRST_SHARE = 0.5
+_NONE_SHARE = 0.5
+"How much telling that a window shows none of the things counts, beside telling which it shows."
 _SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "tally": 0.4}
 
 
@@ -114,11 +118,54 @@ def _density_missed(told: Tensor, true: Tensor) -> Tensor:
     return _APART_SHARE * functional.mse_loss(told, true) + moments
 
 
-def tally_loss(counted: Counted, there: Tensor, new: Tensor) -> Tensor:
-    """Return how far what a tally counted is from the true densities ``(P, T, N / T)``."""
+def tally_loss(counted: Counted, there: Tensor, new: Tensor, ranks: Tensor | None = None) -> Tensor:
+    """Return how far what a tally counted is from the true densities ``(P, T, N / T)``.
+
+    Args:
+        counted: by the tally.
+        there: see `density_loss`.
+        new: see `density_loss`.
+        ranks: see `ranks_loss`; needed where the tally ranks.
+    """
     first = _density_missed(counted.first.view(there.shape), there)
     come = functional.cross_entropy(counted.come.flatten(0, 1), true_come(new).flatten())
-    return density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
+    loss = density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
+    if counted.ranks is None or ranks is None:
+        return loss
+    return loss + ranks_loss(counted.ranks, ranks)
+
+
+def ranks_loss(told: Tensor, true: Tensor) -> Tensor:
+    """Return how badly logits ``(P, N, K)`` tell the true ranks ``(P, N, K)`` of what windows show.
+
+    Those that show something and those that show nothing are averaged apart.
+    """
+    missed = functional.cross_entropy(
+        told.flatten(0, 1), true.flatten(0, 1), reduction="none"
+    ).view(true.shape[:2])
+    none = true[..., 0]
+    some = 1.0 - none
+    shows = (missed * some).sum() / some.sum().clamp(min=1.0)
+    return shows + _NONE_SHARE * (missed * none).sum() / none.sum().clamp(min=1.0)
+
+
+def true_ranks(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -> Tensor:
+    """Return ``(P, N, MOST_COUNTED + 1)``: which of a pack's things each window shows.
+
+    They are numbered from 1 on as they are told; a window that shows several has a part of each
+    number, one that shows none has the number 0.
+    """
+    shown = held.shown
+    most = shown.amax(2, keepdim=True)
+    shows = (most > 0) & (shown >= _HOLDS * most)
+    ranks = torch.zeros(len(packs), shown.shape[2], MOST_COUNTED + 1)
+    for number, pack in enumerate(packs):
+        targets = set(pack.targets)
+        told = [thing for thing in telling_order(scenes[pack.clip]) if thing in targets]
+        for rank, thing in enumerate(told, start=1):
+            ranks[number, :, rank] = shows[pack.clip, thing].float()
+    ranks[..., 0] = (ranks.sum(-1) == 0).float()
+    return ranks / ranks.sum(-1, keepdim=True)
 
 
 def true_come(new: Tensor) -> Tensor:
@@ -132,6 +179,7 @@ def attended_loss(
     attentions: Sequence[Tensor],
     notes: Sequence[Notes],
     packs: Sequence[Pack],
+    scenes: Sequence[Scene],
     held: Held,
     before: int,
     counted: Counted | None = None,
@@ -144,6 +192,7 @@ def attended_loss(
         attentions: ``(P, heads, L, L)`` of the layers that look, and last of the one that copies.
         notes: of each row ``P``.
         packs: of each row.
+        scenes: what the clips show.
         held: what the visual tokens of the clips hold.
         before: what is to be added to a note's place.
         counted: what a model that tells tokens how many there are counts itself.
@@ -156,7 +205,8 @@ def attended_loss(
     density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
     if counted is not None:
-        parts["tally"] = tally_loss(counted, there, new)
+        ranks = true_ranks(held, packs, scenes).to(copies.device)
+        parts["tally"] = tally_loss(counted, there, new, ranks)
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}
 

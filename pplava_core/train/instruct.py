@@ -211,6 +211,7 @@ class InstructStage:
             told.attentions,
             [row.notes for row in told.rows],
             batch.packs,
+            batch.scenes,
             held_by_tokens(batch.coverage, batch.window),
             told.before,
             told.counted,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.shapes.asking import is_clear
+from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.prompts import OPTION_LETTERS
 from pplava_core.shapes.scene import (
     COLOURS,
@@ -50,8 +51,9 @@ MEASURES = (
 "The facts that are measured, each about as wide as 1."
 DIFFERENCES = ("right_of", "below", "larger", "later", "faster")
 "By how much the first of two things is more than the second."
-_SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES), len(OPTION_LETTERS)]
-"What a head tells: classes, measures, of an option whether it is right, differences, its letter."
+_SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES), len(OPTION_LETTERS), MAX_THINGS]
+"""What a head tells: classes, measures, of an option whether it is right, differences, its letter,
+and which of all things a thing is, from left to right."""
 UNKNOWN = -100
 _SHORT_SECONDS = 4.0
 "By which times are divided; longer ones grow like a logarithm."
@@ -120,6 +122,8 @@ class Reading(NamedTuple):
     "``(M, 5)``."
     letters: Tensor
     "``(M, 4)``: which letter an option has."
+    ranks: Tensor
+    "``(M, MAX_THINGS)``: which thing it is from the left."
 
 
 def zero_linear(width: int, size: int) -> nn.Linear:
@@ -191,12 +195,17 @@ class MentionHeads(nn.Module):
         ]
         return torch.stack(losses).mean()
 
+    def ranks_loss(self, states: Sequence[Tensor], ranks: Tensor) -> Tensor:
+        """Return the cross-entropy of which thing from the left ``(M,)`` is told of."""
+        losses = [functional.cross_entropy(told.ranks, ranks) for told in self._told(states)]
+        return torch.stack(losses).mean() / math.log(MAX_THINGS)
+
     def _told(self, states: Sequence[Tensor]) -> Iterator[Reading]:
         """Yield what is read off the states of each layer."""
         for read, state in zip(self.read, states, strict=True):
             every = read(state).float().split(_SIZES, dim=-1)
-            *classes, measures, right, apart, letters = every
-            yield Reading(classes, measures, right[:, 0], apart, letters)
+            *classes, measures, right, apart, letters, ranks = every
+            yield Reading(classes, measures, right[:, 0], apart, letters, ranks)
 
 
 def noted_loss(
@@ -238,4 +247,10 @@ def noted_loss(
         apart = [differences(scene, *two) for _, note, scene in rows for _, two in note.pairs]
         true = torch.tensor(apart, device=loss.device)
         loss = loss + heads.differences_loss(at(pairs), true)
+    told = [(row, place) for row, note, _ in rows for place, _ in note.told]
+    if told:
+        ranks = [
+            telling_order(scene).index(thing) for _, note, scene in rows for _, thing in note.told
+        ]
+        loss = loss + heads.ranks_loss(at(told), torch.tensor(ranks, device=loss.device))
     return loss

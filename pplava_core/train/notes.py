@@ -35,6 +35,8 @@ class Notes:
     "From where things are to be looked at: words that spoke of them, or are about to."
     copies: list[tuple[int, int]] = field(default_factory=list)
     "Where a token is foretold that the question tells, and where it does."
+    told: list[tuple[int, int]] = field(default_factory=list)
+    "Where a description has just named a thing, or is about to, and the thing's number."
 
     def add(self, other: Notes, offset: int) -> None:
         """Add notes whose places begin at another one."""
@@ -43,6 +45,7 @@ class Notes:
         self.pairs += [(offset + place, things) for place, things in other.pairs]
         self.looks += [(offset + place, things) for place, things in other.looks]
         self.copies += [(offset + place, offset + source) for place, source in other.copies]
+        self.told += [(offset + place, thing) for place, thing in other.told]
 
 
 def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
@@ -61,6 +64,7 @@ def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
         ]
         notes.looks += coming
         notes.mentions += coming
+        notes.told += [(place, thing) for place, things in (*said, *coming) for thing in things]
     if question.options:
         asked = question.text[: question.text.rindex(question.options[0])].rstrip()
         notes.mentions.append((_token_at(asked, len(asked), words), question.targets))

@@ -26,7 +26,7 @@ _TYPE_WEIGHTS = {
     "count": 5.0, "count_colour": 4.0, "count_kind": 4.0, "colour": 1.2, "kind": 0.6,
     "presence": 1.2, "position": 2.5, "motion": 1.2, "face": 1.2, "read": 2.0, "relation": 2.0,
     "larger": 2.5, "order": 3.0, "before": 1.2, "faster": 6.0, "event": 0.7, "blink": 2.5,
-    "when": 2.0, "duration": 1.2, "choice": 4.5, "caption": 5.0,
+    "when": 2.0, "duration": 1.2, "choice": 4.5, "caption": 20.0,
 }  # fmt: skip
 "How often a type leads a pack; those that are learned last lead more often."
 _FILLERS = (
@@ -39,9 +39,12 @@ COUNTS = ("count", "count_colour", "count_kind")
 _MOST_SHARE = 0.5
 """How often a count by colour or kind that leads is the greatest of its scene. Most scenes have
 none or one of what is asked for, and numbers that are seldom right are learned last."""
-_MISPLACES = 0.15
-"""Up to which spread, in widths of the picture, things are misplaced in descriptions to learn from.
-A model that has always seen all things told in order misses those that it has passed by."""
+_MISPLACES, _MISPLACED_SHARE = 0.15, 0.25
+"""Up to which spread, in widths of the picture, things are misplaced in some of the descriptions to
+learn from. A model that has always seen all things told in order misses those that it has passed
+by; one that seldom has cannot go by their order."""
+_DESCRIPTIONS = 2
+"How many descriptions a pack has that one leads: each teaches as much as many short answers."
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 _ANOTHER_SUBJECT_SHARE = 0.4
@@ -84,8 +87,14 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
             if rng.random() < _ANOTHER_SUBJECT_SHARE:
                 turns[-1] = _another(scene, rng)
             return _conversation(clip, turns)
-    asked = _allowed(scene, kind, world.all_questions(scene, rng, misplaces=_MISPLACES))
+    asked = _allowed(scene, kind, world.all_questions(scene, rng, misplaces=_misplaces(rng)))
     lead = _spoken(_lead(asked, rng, data.count_weight), scene, rng, data)
+    leading = [lead]
+    if lead.type == "caption":
+        leading += world.ask(
+            scene, rng, ["caption"] * (_DESCRIPTIONS - 1), misplaces=_misplaces(rng)
+        )
+    leading = leading[: data.questions_per_clip]
     company = [
         question
         for name in _FILLERS
@@ -93,9 +102,14 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
         for question in asked[name]
         if _goes_along(question, lead)
     ]
-    chosen = rng.permutation(len(company))[: data.questions_per_clip - 1]
-    questions = (lead, *(company[number] for number in chosen))
+    chosen = rng.permutation(len(company))[: data.questions_per_clip - len(leading)]
+    questions = (*leading, *(company[number] for number in chosen))
     return Pack(clip=clip, guide=lead.text, targets=lead.targets, questions=questions)
+
+
+def _misplaces(rng: np.random.Generator) -> float:
+    """Draw the spread up to which things are misplaced."""
+    return _MISPLACES if rng.random() < _MISPLACED_SHARE else 0.0
 
 
 def _lead(

@@ -121,12 +121,15 @@ class NanoParts(nn.Module):
         self.clock = Clock(llm_width)
         self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
         self.average = Average(width, llm_width) if config.tells_average else None
-        self.tally = Tally(width, llm_width, config.window) if config.tells_count else None
+        self.tally: Tally | None = None
+        if config.tells_count:
+            self.tally = Tally(width, llm_width, config.window, ranks=config.tells_rank)
 
     takes_aligned = True
     takes_magnitudes = True
     takes_averages = True
     takes_counts = True
+    takes_ranks = True
     whole_picture_tile = 0
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
@@ -221,12 +224,14 @@ def build(config: VideoLMConfig) -> NanoParts:
     Raises:
         ModelError: the config asks for another order than pooling before projecting, for
             pictures of another size than the tower's, for a fold of less than a pixel, or for
-            counts without averages.
+            counts without averages or ranks without counts.
     """
     if config.projector_order != "pool_first":
         raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
     if config.tells_count and not config.tells_average:
         raise ModelError("nano counts by its windows' averages: tells_count needs tells_average")
+    if config.tells_rank and not config.tells_count:
+        raise ModelError("nano's tally numbers what it counts: tells_rank needs tells_count")
     fold = config.tower.get("fold", 1)
     if type(fold) is not int or fold < 1:
         raise ModelError(f"tower.fold is {fold!r}; it must be a whole number from 1 on")

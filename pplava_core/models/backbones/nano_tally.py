@@ -16,6 +16,7 @@ from pplava_core.window import Window
 
 _HEAD_WIDTH = 32
 _LOOKS_AFTER = 2
+_LOOKS_TO_RANK = 2
 _BEFORE_WIDTH, _BEFORE_KEPT = 64, 48
 _ADDING_WIDTH = 64
 _THERE_SPREAD = 0.3
@@ -33,25 +34,33 @@ class Counted(NamedTuple):
     come: Tensor
     """``(B, T', MOST_COUNTED + 1)`` float32: logits of how many had come by each moment; those of
     the last moment are of how many ever come."""
+    ranks: Tensor | None
+    """``(B, N, MOST_COUNTED + 1)`` float32: logits of which of the asked-for things a window shows,
+    numbered from 1 on from left to right; 0 is none. None where the model does not tell ranks."""
 
 
 class Tally(nn.Module):
     """Tells every token how many of the asked-for things there are; at first nothing.
 
     All tokens of a moment are told the same: how many things are there, how many had come by
-    then, and how many ever come.
+    then, and how many ever come. Where it ranks, each token is also told which of them it shows,
+    and all are told which are shown at all.
 
     Args:
         width: of the features that are averaged.
         llm_width: of the tokens.
         window: the model's own; what is read off a larger one counts for as many of it.
+        ranks: whether things are numbered, too.
     """
 
-    def __init__(self, width: int, llm_width: int, window: Window) -> None:
+    def __init__(self, width: int, llm_width: int, window: Window, *, ranks: bool = False) -> None:
         super().__init__()
-        self.count = Counting(width, llm_width, window)
+        self.count = Counting(width, llm_width, window, ranks=ranks)
         self.tell = nn.Linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
         nn.init.zeros_(self.tell.weight)
+        self.tell_rank = nn.Linear(2 * MOST_COUNTED + 2, llm_width, bias=False) if ranks else None
+        if self.tell_rank is not None:
+            nn.init.zeros_(self.tell_rank.weight)
 
     def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
         """Return what to add to tokens.
@@ -62,15 +71,21 @@ class Tally(nn.Module):
             window: what was averaged.
 
         Returns:
-            ``(B, T', 1, 1, D_llm)``.
+            ``(B, T', 1, 1, D_llm)``, or ``(B, T', H', W', D_llm)`` where it ranks.
         """
         counted: Counted = self.count(tokens, averages, window)
         # Counts are learned from the true ones alone, whatever an answer would like them to be.
         there = _by_moment(counted.density, tokens.shape[1])[..., 0].detach()
         come = _weighed(counted.come.detach().softmax(-1))
         numbers = torch.cat([spelled(there), come, come[:, -1:].expand_as(come)], dim=-1)
-        told: Tensor = self.tell(numbers.to(tokens.dtype))
-        return told[:, :, None, None]
+        told: Tensor = self.tell(numbers.to(tokens.dtype))[:, :, None, None]
+        if self.tell_rank is None or counted.ranks is None:
+            return told
+        own = counted.ranks.detach().softmax(-1)
+        any_shows = own.amax(1, keepdim=True).expand_as(own)
+        ranks = torch.cat([own, any_shows], dim=-1).to(tokens.dtype)
+        numbered: Tensor = self.tell_rank(ranks).unflatten(1, tokens.shape[1:4])
+        return told + numbered
 
 
 class Counting(nn.Module):
@@ -88,9 +103,10 @@ class Counting(nn.Module):
         width: of the features that are averaged.
         llm_width: of the tokens.
         window: the model's own.
+        ranks: whether things are numbered, too.
     """
 
-    def __init__(self, width: int, llm_width: int, window: Window) -> None:
+    def __init__(self, width: int, llm_width: int, window: Window, *, ranks: bool = False) -> None:
         super().__init__()
         self.patches = _patches_of(window)
         self.enter = nn.Linear(llm_width + width, llm_width)
@@ -106,6 +122,7 @@ class Counting(nn.Module):
         self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
         nn.init.zeros_(self.come.weight)
         nn.init.zeros_(self.come.bias)
+        self.rank = Ranking(llm_width) if ranks else None
 
     def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Counted:
         """Count; see `Tally.forward` for what is taken."""
@@ -126,7 +143,43 @@ class Counting(nn.Module):
         sums = torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
         added, _ = self.add(spelled(sums).flatten(-2).to(state.dtype))
         come: Tensor = self.come(added).float()
-        return Counted(first=first.squeeze(-1), density=density, come=come)
+        ranks = None if self.rank is None else self.rank(state, density)
+        return Counted(first=first.squeeze(-1), density=density, come=come, ranks=ranks)
+
+
+class Ranking(nn.Module):
+    """Numbers the asked-for things from left to right, by where each appears.
+
+    A language model that describes what it sees has to come to every thing once. To find the
+    nearest one on the right of that it has just named is hard for attention, which asks what is
+    alike; the one that bears the next number is easy to find.
+
+    Args:
+        width: of the states.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(2, width)
+        self.look = nn.ModuleList(_look(width) for _ in range(_LOOKS_TO_RANK))
+        self.norm = nn.LayerNorm(width)
+        self.read = nn.Linear(width, MOST_COUNTED + 1)
+        for linear in (self.enter, self.read):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, state: Tensor, density: Tensor) -> Tensor:
+        """Return logits ``(B, N, MOST_COUNTED + 1)`` float32.
+
+        Args:
+            state: ``(B, N, D_llm)``, after counting.
+            density: ``(B, N, 2)``, what was counted.
+        """
+        state = state + self.enter(density.detach().to(state.dtype))
+        for look in self.look:
+            state = look(state)
+        logits: Tensor = self.read(self.norm(state))
+        return logits.float()
 
 
 class Before(nn.Module):
