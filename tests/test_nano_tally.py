@@ -161,14 +161,14 @@ def test_things_are_found_by_their_numbers():
 def test_windows_learn_the_numbers_of_what_they_show():
     """Things stand in some of eight windows; the leftmost is the first."""
     torch.manual_seed(0)
-    ranking = Ranking(32)
+    ranking = Ranking(8, 32)
     optimiser = torch.optim.Adam(ranking.parameters(), 3e-3)
-    places = torch.randn(1, 8, 32)
+    places = torch.randn(1, 8, 32 + 8)
     for _ in range(300):
         there = (torch.rand(32, 8) < 0.4).long()
-        density = there[..., None].expand(-1, -1, 2).float()
+        known = there[..., None].expand(-1, -1, 32 + 2).float()
         true = torch.eye(MOST_COUNTED + 1)[there.cumsum(1) * there]
-        told = ranking(places.expand(32, -1, -1), density)
+        told = ranking(places.expand(32, -1, -1), known)
         loss = ranks_loss(told, true)
         optimiser.zero_grad()
         loss.backward()

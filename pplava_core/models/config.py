@@ -53,7 +53,7 @@ class VideoLMConfig:
     tells_count: bool = False
     "Whether a token is also told how many of the asked-for things there are, in all the film."
     tells_rank: bool = False
-    "Whether a token is also told which of these it shows, counted from the left."
+    "Whether a token is also told which of these it shows, by a number."
     most_time_steps: int | None = None
     "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"

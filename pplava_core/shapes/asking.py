@@ -52,10 +52,10 @@ class Asker:
     paraphrased: bool = False
     "In wordings that training never used."
     misplaces: float = 0.0
-    "Up to which spread, in widths of the picture, things told in order are taken to be elsewhere."
+    "Up to which spread, in places, descriptions tell things too early or too late."
 
     def misplaced(self) -> list[float] | None:
-        """Return how far off each thing is taken to be, None where all are where they are."""
+        """Return by how many places each is told too late, None where all are told in order."""
         if self.misplaces == 0:
             return None
         spread = self.rng.uniform(0, self.misplaces)

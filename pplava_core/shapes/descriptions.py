@@ -1,12 +1,13 @@
-"""Descriptions of scenes, from left to right."""
+"""Descriptions of scenes, thing by thing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pplava_core.shapes.scene import Scene, Thing
+from pplava_core.shapes.scene import COLOURS, KINDS, Scene, Thing
 
 DETAILS = ("short", "normal", "long")
+_COLOURS = tuple(COLOURS)
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
 
 
@@ -30,15 +31,20 @@ def caption(scene: Scene, detail: str, order: Sequence[int] | None = None) -> st
 
 
 def telling_order(scene: Scene, off: Sequence[float] | None = None) -> list[int]:
-    """Return the things' numbers from left to right, by where each is when it appears.
+    """Return the things' numbers by colour, then by kind, those alike from left to right.
+
+    What a thing is can be seen more surely than which of two is further to the left.
 
     Args:
         scene: what is described.
-        off: how far to the right of its place each thing is taken to be, in widths of the picture.
+        off: by how many places the thing at each place is told too late.
     """
-    off = [0.0] * len(scene.things) if off is None else off
-    places = [(one.start[0] + by, one.start[1]) for one, by in zip(scene.things, off, strict=True)]
-    return sorted(range(len(places)), key=places.__getitem__)
+    keys = [(_COLOURS.index(one.colour), KINDS.index(one.kind), *one.start) for one in scene.things]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    if off is None:
+        return order
+    late = [place + by for place, by in enumerate(off)]
+    return [order[place] for place in sorted(range(len(order)), key=late.__getitem__)]
 
 
 def cell_words(x: float, y: float) -> str:

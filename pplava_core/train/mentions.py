@@ -53,7 +53,7 @@ DIFFERENCES = ("right_of", "below", "larger", "later", "faster")
 "By how much the first of two things is more than the second."
 _SIZES = [*CLASSES.values(), len(MEASURES), 1, len(DIFFERENCES), len(OPTION_LETTERS), MAX_THINGS]
 """What a head tells: classes, measures, of an option whether it is right, differences, its letter,
-and which of all things a thing is, from left to right."""
+and which of all things a thing is, as they are told."""
 UNKNOWN = -100
 _SHORT_SECONDS = 4.0
 "By which times are divided; longer ones grow like a logarithm."
@@ -123,7 +123,7 @@ class Reading(NamedTuple):
     letters: Tensor
     "``(M, 4)``: which letter an option has."
     ranks: Tensor
-    "``(M, MAX_THINGS)``: which thing it is from the left."
+    "``(M, MAX_THINGS)``: which of all things it is, as they are told."
 
 
 def zero_linear(width: int, size: int) -> nn.Linear:
@@ -196,7 +196,7 @@ class MentionHeads(nn.Module):
         return torch.stack(losses).mean()
 
     def ranks_loss(self, states: Sequence[Tensor], ranks: Tensor) -> Tensor:
-        """Return the cross-entropy of which thing from the left ``(M,)`` is told of."""
+        """Return the cross-entropy of which of all things ``(M,)`` is told of."""
         losses = [functional.cross_entropy(told.ranks, ranks) for told in self._told(states)]
         return torch.stack(losses).mean() / math.log(MAX_THINGS)
 

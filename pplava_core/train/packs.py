@@ -39,10 +39,10 @@ COUNTS = ("count", "count_colour", "count_kind")
 _MOST_SHARE = 0.5
 """How often a count by colour or kind that leads is the greatest of its scene. Most scenes have
 none or one of what is asked for, and numbers that are seldom right are learned last."""
-_MISPLACES, _MISPLACED_SHARE = 0.15, 0.25
-"""Up to which spread, in widths of the picture, things are misplaced in some of the descriptions to
-learn from. A model that has always seen all things told in order misses those that it has passed
-by; one that seldom has cannot go by their order."""
+_MISPLACES, _MISPLACED_SHARE = 1.5, 0.25
+"""Up to which spread, in places, things are misplaced in some of the descriptions to learn from. A
+model that has always seen all things told in order misses those that it has passed by; one that
+seldom has cannot go by their order."""
 _DESCRIPTIONS = 2
 "How many descriptions a pack has that one leads: each teaches as much as many short answers."
 _LEAD_IN_SHARE = 0.1

@@ -16,7 +16,7 @@ from pplava_core.window import Window
 
 _HEAD_WIDTH = 32
 _LOOKS_AFTER = 2
-_LOOKS_TO_RANK = 2
+_LOOKS_TO_RANK = 3
 _BEFORE_WIDTH, _BEFORE_KEPT = 64, 48
 _ADDING_WIDTH = 64
 _THERE_SPREAD = 0.3
@@ -36,7 +36,7 @@ class Counted(NamedTuple):
     the last moment are of how many ever come."""
     ranks: Tensor | None
     """``(B, N, MOST_COUNTED + 1)`` float32: logits of which of the asked-for things a window shows,
-    numbered from 1 on from left to right; 0 is none. None where the model does not tell ranks."""
+    numbered from 1 on as they would be told; 0 is none. None where the model tells no ranks."""
 
 
 class Tally(nn.Module):
@@ -122,14 +122,15 @@ class Counting(nn.Module):
         self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
         nn.init.zeros_(self.come.weight)
         nn.init.zeros_(self.come.bias)
-        self.rank = Ranking(llm_width) if ranks else None
+        self.rank = Ranking(width, llm_width) if ranks else None
 
     def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Counted:
         """Count; see `Tally.forward` for what is taken."""
         grid_size = tokens.shape[1:4]
         size = _patches_of(window) / self.patches
         averages = averages.flatten(1, 3)
-        state = self.look(self.enter(torch.cat([tokens.flatten(1, 3), averages], dim=-1)))
+        shown = torch.cat([tokens.flatten(1, 3), averages], dim=-1)
+        state = self.look(self.enter(shown))
         first = self.first(state, averages, size)
         # Each of the numbers is learned from its own truth.
         known = first.detach().to(state.dtype)
@@ -143,39 +144,41 @@ class Counting(nn.Module):
         sums = torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
         added, _ = self.add(spelled(sums).flatten(-2).to(state.dtype))
         come: Tensor = self.come(added).float()
-        ranks = None if self.rank is None else self.rank(state, density)
+        # What numbers things would rather know of them must not cost what counts them.
+        known = torch.cat([state.detach(), density.detach().to(state.dtype)], dim=-1)
+        ranks = None if self.rank is None else self.rank(shown, known)
         return Counted(first=first.squeeze(-1), density=density, come=come, ranks=ranks)
 
 
 class Ranking(nn.Module):
-    """Numbers the asked-for things from left to right, by where each appears.
+    """Numbers the asked-for things in the order in which they are told.
 
-    A language model that describes what it sees has to come to every thing once. To find the
-    nearest one on the right of that it has just named is hard for attention, which asks what is
-    alike; the one that bears the next number is easy to find.
+    A language model that describes what it sees has to come to every thing once. To find what
+    comes after all that it has named is hard for attention, which asks what is alike; the one
+    that bears the next number is easy to find.
 
     Args:
-        width: of the states.
+        width: of the features that are averaged.
+        llm_width: of the tokens.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, llm_width: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(2, width)
-        self.look = nn.ModuleList(_look(width) for _ in range(_LOOKS_TO_RANK))
-        self.norm = nn.LayerNorm(width)
-        self.read = nn.Linear(width, MOST_COUNTED + 1)
-        for linear in (self.enter, self.read):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.enter = nn.Linear(width + 2 * llm_width + 2, llm_width)
+        self.look = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_TO_RANK))
+        self.norm = nn.LayerNorm(llm_width)
+        self.read = nn.Linear(llm_width, MOST_COUNTED + 1)
+        nn.init.zeros_(self.read.weight)
+        nn.init.zeros_(self.read.bias)
 
-    def forward(self, state: Tensor, density: Tensor) -> Tensor:
+    def forward(self, shown: Tensor, known: Tensor) -> Tensor:
         """Return logits ``(B, N, MOST_COUNTED + 1)`` float32.
 
         Args:
-            state: ``(B, N, D_llm)``, after counting.
-            density: ``(B, N, 2)``, what was counted.
+            shown: ``(B, N, D_llm + D)``, tokens and averages.
+            known: ``(B, N, D_llm + 2)``, the states after counting, and what was counted.
         """
-        state = state + self.enter(density.detach().to(state.dtype))
+        state = self.enter(torch.cat([shown, known], dim=-1))
         for look in self.look:
             state = look(state)
         logits: Tensor = self.read(self.norm(state))
