@@ -70,13 +70,12 @@ def test_what_learns_on_begins_with_what_ships(stage):
     assert recipe.initial == "pplava_core/models/embedded/nano"
 
 
-def test_what_learns_on_after_the_tally_begins_with_it_and_shares_its_films():
+def test_what_learns_on_after_the_tally_begins_with_it_and_sees_other_films():
+    """Of films that a tally has learned from it tells more than it will of others."""
     tally, more = (read_recipe(CONFIGS / f"nano-{stage}.toml") for stage in ("tally", "more"))
     assert more.initial == f"{tally.output}/model"
-    assert tally.data.features == f"{more.output}/features"
-    shared = ("clips", "still_share", "long_clips", "long_frames", "codec_share")
-    assert all(getattr(tally.data, name) == getattr(more.data, name) for name in shared)
-    assert tally.seed == more.seed
+    assert tally.data.features == more.data.features
+    assert tally.seed != more.seed
 
 
 def test_overrides_replace_the_files_values(tmp_path):
