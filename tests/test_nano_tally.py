@@ -177,6 +177,18 @@ def test_windows_learn_the_numbers_of_what_they_show():
     assert sum(right) / len(right) > 0.9
 
 
+def test_what_numbers_things_changes_nothing_of_what_counts_them():
+    torch.manual_seed(0)
+    counting = Counting(8, 16, WINDOW, ranks=True)
+    torch.nn.init.normal_(counting.rank.read.weight)
+    tokens, averages = torch.randn(1, 2, 3, 3, 16), torch.randn(1, 2, 3, 3, 8)
+    counted = counting(tokens, averages, WINDOW)
+    assert counted.ranks.shape == (1, 18, MOST_COUNTED + 1)
+    counted.ranks.square().sum().backward()
+    learns = {name.split(".")[0] for name, p in counting.named_parameters() if p.grad is not None}
+    assert learns == {"rank"}
+
+
 def tally_recipe(folder, **changes):
     return write_recipe(
         folder / "tally.toml",

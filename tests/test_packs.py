@@ -10,6 +10,7 @@ import torch
 from small_models import small_model, write_recipe
 
 from pplava_core.shapes import questions as world
+from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene, key_things
 from pplava_core.train import instruct, packs, read_recipe
 from pplava_core.train.instruct import InstructStage
@@ -151,6 +152,21 @@ def test_questions_how_many_lead_more_often_where_they_weigh_more():
     assert shares[0] < 0.15
     assert shares[1] < 0.45
     assert shares[2] > 0.55
+
+
+def test_descriptions_lead_many_packs_in_twos_and_mostly_in_order():
+    packed, straight, told = 0, 0, 0
+    for number in range(300):
+        scene, pack = draw(number)
+        names = [question.type for question in pack.questions]
+        assert names.count("caption") == 2 * (names[0] == "caption")
+        packed += names[0] == "caption"
+        for question in pack.questions[: names.count("caption")]:
+            order = [mention.things[0] for mention in question.mentions]
+            straight += order == telling_order(scene)
+            told += 1
+    assert 75 < packed < 180
+    assert 0.7 * told < straight < told
 
 
 def test_some_clips_are_drawn_evenly_from_crowds(stage):
