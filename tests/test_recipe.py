@@ -71,7 +71,7 @@ def test_what_learns_on_begins_with_what_ships(stage):
 
 
 def test_what_learns_on_after_the_tally_begins_with_it_and_sees_other_films():
-    """Of films that a tally has learned from it tells more than it will of others."""
+    """A tally is more often right about films that it has learned from than about others."""
     tally, more = (read_recipe(CONFIGS / f"nano-{stage}.toml") for stage in ("tally", "more"))
     assert more.initial == f"{tally.output}/model"
     assert tally.data.features == more.data.features

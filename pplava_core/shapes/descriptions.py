@@ -33,8 +33,6 @@ def caption(scene: Scene, detail: str, order: Sequence[int] | None = None) -> st
 def telling_order(scene: Scene, off: Sequence[float] | None = None) -> list[int]:
     """Return the things' numbers by colour, then by kind, those alike from left to right.
 
-    What a thing is can be seen more surely than which of two is further to the left.
-
     Args:
         scene: what is described.
         off: by how many places the thing at each place is told too late.

@@ -118,21 +118,19 @@ def _density_missed(told: Tensor, true: Tensor) -> Tensor:
     return _APART_SHARE * functional.mse_loss(told, true) + moments
 
 
-def tally_loss(counted: Counted, there: Tensor, new: Tensor, ranks: Tensor | None = None) -> Tensor:
+def tally_loss(counted: Counted, there: Tensor, new: Tensor, ranks: Tensor) -> Tensor:
     """Return how far what a tally counted is from the true densities ``(P, T, N / T)``.
 
     Args:
         counted: by the tally.
         there: see `density_loss`.
         new: see `density_loss`.
-        ranks: see `ranks_loss`; needed where the tally ranks.
+        ranks: see `true_ranks`; of no account where the tally tells none.
     """
     first = _density_missed(counted.first.view(there.shape), there)
     come = functional.cross_entropy(counted.come.flatten(0, 1), true_come(new).flatten())
     loss = density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
-    if counted.ranks is None or ranks is None:
-        return loss
-    return loss + ranks_loss(counted.ranks, ranks)
+    return loss if counted.ranks is None else loss + ranks_loss(counted.ranks, ranks)
 
 
 def ranks_loss(told: Tensor, true: Tensor) -> Tensor:

@@ -91,10 +91,8 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     lead = _spoken(_lead(asked, rng, data.count_weight), scene, rng, data)
     leading = [lead]
     if lead.type == "caption":
-        leading += world.ask(
-            scene, rng, ["caption"] * (_DESCRIPTIONS - 1), misplaces=_misplaces(rng)
-        )
-    leading = leading[: data.questions_per_clip]
+        more = min(_DESCRIPTIONS, data.questions_per_clip) - 1
+        leading += world.ask(scene, rng, ["caption"] * more, misplaces=_misplaces(rng))
     company = [
         question
         for name in _FILLERS
