@@ -253,7 +253,7 @@ def pooling_changes(
         "tells_magnitude": False,
         "tells_average": False,
         "tells_count": False,
-        "tells_rank": False,
+        "tells_list": False,
         **VARIANTS[variant],
         "window": window,
         "image_window": {"kernel": (1, *window["kernel"][1:])},

@@ -193,7 +193,7 @@ def ever_come(model: VideoLM, unseen: list[Asked]) -> dict[str, float]:
     right: dict[str, list[float]] = {kind: [] for kind in TYPES}
     with torch.no_grad():
         for film in unseen:
-            told = own_counts(model, film).come[:, -1].argmax(-1).tolist()
+            told = own_counts(model, film).in_all().argmax(-1).tolist()
             for kind, count, total in zip(film.types, told, film.totals, strict=True):
                 right[kind].append(count == total)
     return {kind: float(np.mean(found)) for kind, found in right.items()}

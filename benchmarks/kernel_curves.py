@@ -79,10 +79,10 @@ def timed(rounds: int) -> dict[str, tuple[int, float]]:
         for kernel in KERNELS:
             name = "×".join(map(str, kernel))
             started = time.perf_counter()
-            tokens = model.visual_tokens(features, relevance, window=Window(kernel)).tokens
-            model.llm.model(inputs_embeds=model.prompt_embeddings(tokens, ids))
+            visual = model.visual_tokens(features, relevance, window=Window(kernel))
+            model.llm.model(inputs_embeds=model.prompt_embeddings(visual.tokens, ids))
             seconds[name].append(time.perf_counter() - started)
-            counts[name] = tokens.shape[1]
+            counts[name] = visual.tokens.shape[1] - visual.listed
     return {name: (counts[name], statistics.median(each[1:])) for name, each in seconds.items()}
 
 

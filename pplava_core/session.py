@@ -249,7 +249,7 @@ class Session:
         return preferred
 
     def token_count(self, choice: PoolingChoice) -> int:
-        """Return how many visual tokens a choice leaves of this clip."""
+        """Return how many visual tokens a choice leaves of this clip, those of a list aside."""
         window = self.window_for(choice)
         if (choice.weighting or self.model.config.weighting) == "native":
             return int(self._native_tokens().tokens.shape[1])
@@ -420,7 +420,7 @@ class Session:
             embeddings=embeddings,
             evidence=() if weights is None else self.evidence(self._shown(weights, guide)),
             patch_count=math.prod(self.grid_size),
-            token_count=visual.tokens.shape[1],
+            token_count=visual.tokens.shape[1] - visual.listed,
             window=window,
             weighting=weighting,
             timings=self.timings,

@@ -128,6 +128,8 @@ class VisualTokens:
     "``(B, N, D)``: N depends on the window, not on the film's length."
     block_sizes: tuple[int, ...]
     "How N is split into runs that stand at places of their own in the prompt; one for a film."
+    listed: int = 0
+    "How many of N, the last, no window was pooled into: they list what the others show."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,7 @@ class Answer:
     patch_count: int
     "Patches before pooling."
     token_count: int
-    "Visual tokens after pooling."
+    "Visual tokens after pooling; those of nano's list, which pool nothing, come on top."
     text_token_count: int
     "Tokens generated."
     window: tuple[tuple[int, int, int], tuple[int, int, int]] | None

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 from small_models import small_model
+from torch.nn import functional
 
-from pplava_core.models.backbones.nano_tally import MOST_COUNTED
+from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.drawing import draw_scene
 from pplava_core.shapes.film import film_for_training
+from pplava_core.shapes.scene import COLOURS, KINDS
 from pplava_core.train.attending import (
     DensityHeads,
     copying_loss,
+    following_loss,
     held_by_tokens,
+    listing_loss,
     looking_loss,
-    ranks_loss,
-    true_ranks,
+    sort_of,
+    told_sorts,
+    true_counts,
+    true_sorts,
 )
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -126,43 +133,87 @@ def test_every_thing_is_new_once_and_whole():
     assert torch.allclose(where, held.counted[0, 1, 2])
 
 
-def test_the_things_asked_for_are_numbered_as_they_are_told():
-    scene = next(s for s in map(draw_scene, range(100)) if len(s.things) == 4)
-    first, second, third, fourth = telling_order(scene)
-    coverage = torch.zeros(1, 4, 2, 12, 12)
-    coverage[0, first, :, 0:3, 0:3] = 1.0
-    coverage[0, second, :, 0:2, 3:6] = 1.0
-    coverage[0, third, :, 3:6, 0:3] = 1.0
-    coverage[0, third, :, 1:3, 0:3] = 0.2  # too little to be looked for there
-    coverage[0, fourth, :, 0:1, 3:4] = 0.1  # however small it is
+def test_new_things_of_a_sort_are_summed_where_they_are_asked_for():
+    fours = (s for s in map(draw_scene, range(100)) if len(s.things) == 4)
+    scene = next(s for s in fours if s.things[2].colour != s.things[0].colour)
+    twin = dataclasses.replace(scene.things[1], colour=scene.things[0].colour)
+    twin = dataclasses.replace(twin, kind=scene.things[0].kind)
+    scene = dataclasses.replace(scene, things=(scene.things[0], twin, *scene.things[2:]))
+    coverage = torch.zeros(1, 4, 4, 12, 12)
+    coverage[0, 0, :, 0:3, 0:3] = 1.0
+    coverage[0, 1, 2:, 0:3, 3:6] = 0.5  # comes in the second window
+    coverage[0, 2, :, 0:1, 3:4] = 0.5
     held = held_by_tokens(coverage, Window((2, 3, 3)))
+    sorts = [sort_of(thing) for thing in scene.things]
 
-    def ranks_of(*targets):
-        pack = Pack(clip=0, guide="x", targets=targets, questions=())
-        ranks = true_ranks(held, [pack], [scene])[0]
-        assert ranks.shape == (16, MOST_COUNTED + 1)
-        assert ranks[[*range(2, 4), *range(5, 16)]].argmax(-1).eq(0).all()
-        return [
-            {rank: part for rank, part in enumerate(window.tolist()) if part}
-            for window in ranks[[0, 1, 4]]
-        ]
+    def true_of(*targets):
+        true = true_sorts(held, [Pack(clip=0, guide="x", targets=targets, questions=())], [scene])
+        assert true.shape == (1, 32, SORTS)
+        assert torch.equal(true.sum(1).round().long(), true_counts(true))
+        return {(n, s): round(true[0, n, s].item(), 4) for _, n, s in true.nonzero().tolist()}
 
-    assert ranks_of(fourth, first, third, second) == [{1: 1.0}, {2: 0.5, 4: 0.5}, {3: 1.0}]
-    assert ranks_of(third, fourth) == [{0: 1.0}, {2: 1.0}, {1: 1.0}]
-    assert ranks_of() == [{0: 1.0}] * 3
-
-
-def test_numbers_cost_nothing_where_they_are_right():
-    true = torch.eye(4)[torch.tensor([[0, 0, 1, 2], [0, 0, 0, 0]])]
-    assert ranks_loss(20 * true, true) < 1e-3
-    assert ranks_loss(20 * true.roll(1, dims=1), true) > 10
-    assert ranks_loss(torch.zeros_like(true), true) == pytest.approx(1.5 * math.log(4))
+    first, second, third = ({(n, sorts[t]): 1.0} for n, t in ((0, 0), (17, 1), (1, 2)))
+    assert sorts[0] == sorts[1] != sorts[2]
+    assert true_of(0, 1, 2) == first | second | third
+    assert true_of(1, 2) == second | third
+    assert true_of() == {}
 
 
-def attention_on(places, length=12, heads=2):
-    attention = torch.full((1, heads, length, length), 1e-9)
+def test_things_are_told_by_their_sorts():
+    thing = draw_scene(0).things[0]
+    ordered = [
+        sort_of(dataclasses.replace(thing, colour=colour, kind=kind))
+        for colour in COLOURS
+        for kind in KINDS
+    ]
+    assert ordered == list(range(SORTS))
+    for number in range(20):
+        scene = draw_scene(number)
+        told = [sort_of(scene.things[thing]) for thing in telling_order(scene)]
+        assert told == sorted(told)
+
+
+def test_a_list_that_is_right_costs_little():
+    true = torch.zeros(2, 4, SORTS)
+    true[0, 1, 5] = true[0, 2, 5] = true[1, 0, 40] = 1.0
+    sure = 20 * functional.one_hot(true_counts(true), MOST_LISTED + 1).float()
+    shown = torch.zeros(2, SORTS, 8)
+
+    def loss_of(density, counts):
+        return listing_loss(Listed(density=density, counts=counts, shown=shown), true)
+
+    assert loss_of(true, sure) < 1e-3
+    assert loss_of(torch.zeros_like(true), sure) > 0.5
+    assert loss_of(true, sure.roll(1, dims=1)) > 10
+
+
+def test_alike_things_are_told_one_after_the_other(words):
+    alike = 0
+    for scene, question in asked(["caption"], range(30)):
+        told = told_sorts(row_about(question, words).notes, scene)
+        after, before = told[: len(scene.things)], told[len(scene.things) :]
+        assert [one[1:] for one in after] == [one[1:] for one in before]
+        assert len({one[1:] for one in after}) == len(scene.things)
+        assert [one[1:] for one in after] == sorted(one[1:] for one in after)
+        alike += any(earlier for _, _, earlier in after)
+    assert alike > 3
+
+
+def test_attention_is_to_follow_the_list():
+    told = [[(4, 7, 0), (5, 9, 1), (6, 30, 0), (6, 7, 1)], []]
+    listed = torch.tensor([[7, 9, 9], [7, -1, -1]])  # the last two of what is told are not on it
+    for source, right in ((7, True), (6, False), (5, False), (3, False)):
+        attention = attention_on([(7, 5), (8, source)], rows=2, head=-2)
+        assert (following_loss(attention, told, listed, 5, 3) < 0.01) == right
+    assert following_loss(attention_on([(7, 5), (8, 7)], rows=2), told, listed, 5, 3) > 1
+    assert following_loss(attention_on([], rows=2), [[(6, 30, 0)], []], listed, 5, 3) == 0
+    assert following_loss(attention_on([], rows=2), [[], []], listed, 5, 3) == 0
+
+
+def attention_on(places, length=12, heads=2, rows=1, head=-1):
+    attention = torch.full((rows, heads, length, length), 1e-9)
     for place, source in places:
-        attention[0, -1, place, source] = 1.0
+        attention[0, head, place, source] = 1.0
     return attention
 
 

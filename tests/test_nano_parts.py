@@ -128,13 +128,13 @@ def test_magnitudes_are_for_projectors_that_take_them():
         ("tells_magnitude", "takes_magnitudes"),
         ("tells_average", "takes_averages"),
         ("tells_count", "takes_counts"),
-        ("tells_rank", "takes_ranks"),
+        ("tells_list", "takes_lists"),
     ],
 )
 def test_what_is_told_is_for_projectors_that_take_it(monkeypatch, setting, taken):
     monkeypatch.delattr(NanoParts, taken)
     with pytest.raises(ModelError, match=f"{setting} is for models whose projector takes"):
-        small_model(**{"tells_average": True, "tells_count": taken == "takes_ranks", setting: True})
+        small_model(**{"tells_average": True, "tells_count": taken == "takes_lists", setting: True})
 
 
 def test_the_average_beside_what_is_pooled_is_nothing_at_first():

@@ -8,10 +8,12 @@ from small_models import small_model, write_recipe
 from small_runs import few_amounts, follow, log_of, same_weights, weights_of
 
 from pplava_core.errors import ModelError, RecipeError
-from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counting, Ranking, Tally
-from pplava_core.models.checkpoint import save_model
-from pplava_core.train.attending import ranks_loss, tally_loss, true_come
-from pplava_core.train.tally import found_by_rank
+from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed
+from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted, Counting, Tally
+from pplava_core.models.checkpoint import load_model, save_model
+from pplava_core.train import read_recipe
+from pplava_core.train.attending import tally_loss, true_come
+from pplava_core.train.instruct import InstructStage, tallied
 from pplava_core.window import Window
 
 WINDOW = Window((2, 3, 3))
@@ -32,16 +34,21 @@ def test_counts_are_nothing_at_first_and_need_averages():
     told.load_state_dict({**told.state_dict(), **plain.state_dict()})
     tokens = plain.visual_tokens(features, relevance).tokens
     assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
-    ranks = small_model(tells_average=True, tells_count=True, tells_rank=True)
-    ranks.load_state_dict({**ranks.state_dict(), **told.state_dict()})
-    torch.nn.init.normal_(ranks.parts.tally.count.rank.read.weight)
-    assert torch.equal(ranks.visual_tokens(features, relevance).tokens, tokens)
-    torch.nn.init.normal_(ranks.parts.tally.tell_rank.weight)
-    assert not torch.allclose(ranks.visual_tokens(features, relevance).tokens, tokens)
+    lists = small_model(tells_average=True, tells_count=True, tells_list=True)
+    lists.load_state_dict({**lists.state_dict(), **told.state_dict()})
+    visual = lists.visual_tokens(features, relevance)
+    listed = visual.tokens
+    assert visual.listed == MOST_LISTED
+    assert torch.equal(listed[:, :-MOST_LISTED], tokens)
+    assert (listed.shape[1],) == visual.block_sizes == (tokens.shape[1] + MOST_LISTED,)
+    size = lists.config.window.output_size((4, 6, 6))
+    timed = lists.parts.at_times(listed, size, torch.tensor([8.0]))
+    assert torch.equal(timed[:, -MOST_LISTED:], listed[:, -MOST_LISTED:])
+    assert not torch.isclose(timed[:, :-MOST_LISTED], listed[:, :-MOST_LISTED]).all(-1).any()
     with pytest.raises(ModelError, match="tells_count needs tells_average"):
         small_model(tells_count=True)
-    with pytest.raises(ModelError, match="tells_rank needs tells_count"):
-        small_model(tells_average=True, tells_rank=True)
+    with pytest.raises(ModelError, match="tells_list needs tells_count"):
+        small_model(tells_average=True, tells_list=True)
 
 
 class Known(torch.nn.Module):
@@ -63,8 +70,9 @@ def told_by_tally(there, new):
     torch.nn.init.normal_(tally.count.come.weight)
     tally.count.density = Known(there, new)
     steps, tokens = len(there), len(there[0])
-    told = tally(torch.randn(1, steps, 1, tokens, 16), torch.randn(1, steps, 1, tokens, 8), WINDOW)
-    assert told.shape == (1, steps, 1, 1, 16)
+    before = torch.randn(1, steps, 1, tokens, 16)
+    told = tally(before, torch.randn(1, steps, 1, tokens, 8), WINDOW).view(before.shape) - before
+    torch.testing.assert_close(told, told[:, :, :, :1].expand_as(told))
     return told[0, :, 0, 0]
 
 
@@ -138,7 +146,7 @@ def test_a_tally_learns_to_count_what_ever_comes():
         averages[..., 0] = there
         counted = counting(places.expand(16, -1, -1, -1, -1), averages, WINDOW)
         new = (torch.arange(4)[None, :, None] == first[:, 0]).float()
-        loss = tally_loss(counted, there[:, :, 0], new, torch.empty(0))
+        loss = tally_loss(counted, there[:, :, 0], new)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -147,46 +155,19 @@ def test_a_tally_learns_to_count_what_ever_comes():
     assert right[:, -1].float().mean() > 0.7
 
 
-def test_things_are_found_by_their_numbers():
-    true = torch.zeros(2, 4, 3)
-    true[0, :, 1] = torch.tensor([1.0, 0.5, 0.0, 0.0])
-    true[0, :, 2] = torch.tensor([0.0, 0.5, 0.0, 0.0])
-    true[:, :, 0] = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
-    told = torch.zeros(2, 4, 3)
-    assert found_by_rank((told + true).log(), true) == [[True, True], []]
-    told[0, 2, 2] = 3.0  # most likely it is where there is nothing
-    assert found_by_rank((told + true).log(), true) == [[True, False], []]
-
-
-def test_windows_learn_the_numbers_of_what_they_show():
-    """Things stand in some of eight windows; the leftmost is the first."""
+def test_what_lists_things_changes_nothing_of_what_counts_them():
     torch.manual_seed(0)
-    ranking = Ranking(8, 32)
-    optimiser = torch.optim.Adam(ranking.parameters(), 3e-3)
-    places = torch.randn(1, 8, 32 + 8)
-    for _ in range(300):
-        there = (torch.rand(32, 8) < 0.4).long()
-        known = there[..., None].expand(-1, -1, 32 + 2).float()
-        true = torch.eye(MOST_COUNTED + 1)[there.cumsum(1) * there]
-        told = ranking(places.expand(32, -1, -1), known)
-        loss = ranks_loss(told, true)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    right = [hit for hits in found_by_rank(told, true) for hit in hits]
-    assert sum(right) / len(right) > 0.9
-
-
-def test_what_numbers_things_changes_nothing_of_what_counts_them():
-    torch.manual_seed(0)
-    counting = Counting(8, 16, WINDOW, ranks=True)
-    torch.nn.init.normal_(counting.rank.read.weight)
+    counting = Counting(8, 16, WINDOW, lists=True)
+    torch.nn.init.normal_(counting.list.read[-1].weight)
     tokens, averages = torch.randn(1, 2, 3, 3, 16), torch.randn(1, 2, 3, 3, 8)
     counted = counting(tokens, averages, WINDOW)
-    assert counted.ranks.shape == (1, 18, MOST_COUNTED + 1)
-    counted.ranks.square().sum().backward()
+    assert counted.listed.density.shape == (1, 18, SORTS)
+    assert counted.by_sort().shape == (1, SORTS)
+    (counted.listed.density.square().sum() + counted.listed.counts.square().sum()).backward()
     learns = {name.split(".")[0] for name, p in counting.named_parameters() if p.grad is not None}
-    assert learns == {"rank"}
+    assert learns == {"list"}
+    with pytest.raises(ModelError, match="counts no sorts"):
+        Counting(8, 16, WINDOW)(tokens, averages, WINDOW).by_sort()
 
 
 def tally_recipe(folder, **changes):
@@ -220,6 +201,50 @@ def test_the_stage_trains_the_tally_and_nothing_else(tmp_path):
     assert same_weights(other, weights_of(again))
 
 
+def test_how_many_there_are_is_told_by_moments_and_by_sorts():
+    come = torch.tensor([[[0.0, 0.0, 2.0, 1.0, *[-9.0] * 6]]])
+    counts = torch.full((1, SORTS, MOST_LISTED + 1), -20.0)
+    counts[..., 0] = 20.0
+    counts[0, 5, :4] = torch.tensor([-9.0, 0.0, 0.0, 3.0])
+    listed = Listed(density=torch.zeros(1, 2, SORTS), counts=counts, shown=torch.zeros(1, SORTS, 4))
+    counted = Counted(first=come, density=come, come=come, listed=listed)
+    assert counted.in_all().argmax() == 3
+    assert counted.by_sort()[0].nonzero().tolist() == [[5]]
+    assert counted.by_sort()[0, 5] == 3
+    alone = counted._replace(listed=None)
+    assert torch.equal(alone.in_all(), come[:, -1])
+
+
+@pytest.mark.usefixtures("small_amounts")
+def test_the_language_model_learns_to_read_the_list_and_changes_nothing_of_it(tmp_path):
+    torch.manual_seed(5)
+    told = {"tells_average": True, "tells_count": True, "tells_list": True}
+    save_model(small_model(**told, training={"align": {}, "instruct": {}}), tmp_path / "initial")
+    path = write_recipe(
+        tmp_path / "instruct.toml",
+        drop=("model",),
+        stage="instruct",
+        initial=str(tmp_path / "initial"),
+        steps=3,
+        evaluate_every=3,
+    )
+    made = follow(path)
+    one, other = weights_of(tmp_path / "initial"), weights_of(made)
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert {f"parts.tally.list.{name}.weight" for name in ("colour", "kind", "place")} <= changed
+    lines = [line for line in log_of(tmp_path / "run") if "loss" in line]
+    assert all(line["tally"] > 0 for line in lines)
+    assert any(line["listing"] > 0 for line in lines)
+    stage = InstructStage(read_recipe(path), load_model(made))
+    batch = next(b for b in map(stage.batch, range(20)) if b.packs[0].questions[0].targets)
+    with tallied(stage.video) as counted:
+        stage._visual_tokens(batch, stage._relevance(batch)).square().sum().backward()
+    assert counted[0].by_sort().sum(1).tolist() == counted[0].in_all().argmax(1).tolist()
+    learns = {n for n, p in stage.video.parts.tally.named_parameters() if p.grad is not None}
+    assert {"list.colour.weight", "list.shown.weight", "tell.weight"} <= learns
+    assert not any(name.startswith("count.") for name in learns)
+
+
 @pytest.mark.usefixtures("small_amounts")
 def test_a_model_without_a_tally_is_refused(tmp_path):
     save_model(small_model(tells_average=True), tmp_path / "initial")
@@ -227,9 +252,9 @@ def test_a_model_without_a_tally_is_refused(tmp_path):
         follow(tally_recipe(tmp_path))
     with pytest.raises(RecipeError, match="of the tally stage needs keep_learned = true"):
         follow(tally_recipe(tmp_path, changes={"tells_count": True}))
-    added = {"changes": {"tells_count": True, "tells_rank": True}, "keep_learned": True}
+    added = {"changes": {"tells_count": True, "tells_list": True}, "keep_learned": True}
     made = weights_of(follow(tally_recipe(tmp_path, **added)))
-    assert made["parts.tally.count.rank.read.weight"].any()
-    assert not made["parts.tally.tell_rank.weight"].any()
-    scores = next(line for line in log_of(tmp_path / "run") if "validation_found" in line)
-    assert 0 <= scores["validation_found_all"] <= scores["validation_found"] <= 1
+    assert made["parts.tally.count.list.read.2.weight"].any()
+    assert made["parts.tally.list.norm.weight"].eq(0.5).all()
+    scores = next(line for line in log_of(tmp_path / "run") if "validation_listed" in line)
+    assert 0 <= scores["validation_listed_all"] <= scores["validation_listed"] <= 1

@@ -235,6 +235,17 @@ def test_windows_are_the_models_or_the_askers(session):
         session.window_for(PoolingChoice(window=Window((5, 1, 1))))
 
 
+@pytest.mark.parametrize("weighting", [None, "none", "average"])
+@pytest.mark.parametrize("window", [None, Window((1, 3, 2))])
+def test_a_list_comes_on_top_of_what_is_pooled(film, model, weighting, window):
+    told = {"tells_average": True, "tells_count": True, "tells_list": True}
+    session = Session.open([film], small_model(seed=6, **told))
+    choice = PoolingChoice(weighting=weighting, window=None if weighting == "none" else window)
+    answer = session.ask(QUESTION, pooling=choice, generation=SHORT)
+    plain = Session.open([film], model).ask(QUESTION, pooling=choice, generation=SHORT)
+    assert answer.token_count == session.token_count(choice) == plain.token_count
+
+
 @pytest.mark.parametrize("budget", [1, 5, 17, 18, 40, 1000])
 def test_a_budget_is_kept(session, budget):
     choice = PoolingChoice(max_tokens=budget)

@@ -52,8 +52,8 @@ class VideoLMConfig:
     "Whether a token is also given its window's plain average, of which things can be counted."
     tells_count: bool = False
     "Whether a token is also told how many of the asked-for things there are, in all the film."
-    tells_rank: bool = False
-    "Whether a token is also told which of these it shows, by a number."
+    tells_list: bool = False
+    "Whether tokens that list these things, one each, follow those of the windows."
     most_time_steps: int | None = None
     "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"

@@ -53,7 +53,7 @@ class VideoLM(nn.Module):
             ("tells_magnitude", "takes_magnitudes"),
             ("tells_average", "takes_averages"),
             ("tells_count", "takes_counts"),
-            ("tells_rank", "takes_ranks"),
+            ("tells_list", "takes_lists"),
         ):
             if getattr(config, setting) and not getattr(parts, taken, False):
                 what = taken.removeprefix("takes_")

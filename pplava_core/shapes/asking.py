@@ -51,15 +51,6 @@ class Asker:
     rng: np.random.Generator
     paraphrased: bool = False
     "In wordings that training never used."
-    misplaces: float = 0.0
-    "Up to which spread, in places, descriptions tell things too early or too late."
-
-    def misplaced(self) -> list[float] | None:
-        """Return by how many places each is told too late, None where all are told in order."""
-        if self.misplaces == 0:
-            return None
-        spread = self.rng.uniform(0, self.misplaces)
-        return [float(by) for by in self.rng.normal(0, spread, len(self.scene.things))]
 
     def word(self, name: str, *parts: str) -> str:
         """Put a question into words; see `wordings.worded`."""

@@ -11,38 +11,27 @@ _COLOURS = tuple(COLOURS)
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
 
 
-def caption(scene: Scene, detail: str, order: Sequence[int] | None = None) -> str:
-    """Describe a scene: what, and with more detail also where, whither and when.
+def caption(scene: Scene, detail: str) -> str:
+    """Describe a scene in `telling_order`: what, and in more detail where, whither and when.
 
     Args:
         scene: what is described.
         detail: one of `DETAILS`.
-        order: the things' numbers as they are to be told; None is `telling_order`.
 
     Raises:
         KeyError: the detail is none of `DETAILS`.
     """
     describe = {"short": _name, "normal": _name_and_motion, "long": _sentence}[detail]
-    order = telling_order(scene) if order is None else order
-    parts = [describe(scene.things[number]) for number in order]
+    parts = [describe(scene.things[number]) for number in telling_order(scene)]
     if detail == "long":
         return f"there {_are(len(parts))}. {' '.join(parts)}"
     return f"{_objects(len(parts))}: {_join(parts)}."
 
 
-def telling_order(scene: Scene, off: Sequence[float] | None = None) -> list[int]:
-    """Return the things' numbers by colour, then by kind, those alike from left to right.
-
-    Args:
-        scene: what is described.
-        off: by how many places the thing at each place is told too late.
-    """
+def telling_order(scene: Scene) -> list[int]:
+    """Return the things' numbers by colour, then by kind, those alike from left to right."""
     keys = [(_COLOURS.index(one.colour), KINDS.index(one.kind), *one.start) for one in scene.things]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    if off is None:
-        return order
-    late = [place + by for place, by in enumerate(off)]
-    return [order[place] for place in sorted(range(len(order)), key=late.__getitem__)]
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def cell_words(x: float, y: float) -> str:

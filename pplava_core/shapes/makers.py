@@ -240,9 +240,8 @@ def _choice(asker: Asker) -> list[Question]:
 def _caption(asker: Asker) -> list[Question]:
     detail = asker.choose(DETAILS)
     text, scene = asker.word(f"caption_{detail}"), asker.scene
-    order = telling_order(scene, asker.misplaced())
-    told, everything = caption(scene, detail, order), _everything(scene)
-    named = [(scene.things[number].phrase, (number,)) for number in order]
+    told, everything = caption(scene, detail), _everything(scene)
+    named = [(scene.things[number].phrase, (number,)) for number in telling_order(scene)]
     return [asker.make("caption", text, told, everything, named=False, mentions=named)]
 
 

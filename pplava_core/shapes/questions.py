@@ -55,7 +55,6 @@ def ask(
     *,
     about: Sequence[int] | None = None,
     paraphrased: bool = False,
-    misplaces: float = 0.0,
 ) -> list[Question]:
     """Return one question of each given type that the scene allows, answers chosen evenly.
 
@@ -65,9 +64,8 @@ def ask(
         types: some of `TYPES`.
         about: only questions about one of these things, or about what is not there.
         paraphrased: in wordings that training never used.
-        misplaces: see `Asker`.
     """
-    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased, misplaces=misplaces)
+    asker = Asker(scene=scene, rng=rng, paraphrased=paraphrased)
     questions = []
     for name in types:
         candidates = CANDIDATES[name](asker)
@@ -78,17 +76,14 @@ def ask(
     return questions
 
 
-def all_questions(
-    scene: Scene, rng: np.random.Generator, *, misplaces: float = 0.0
-) -> dict[str, list[Question]]:
+def all_questions(scene: Scene, rng: np.random.Generator) -> dict[str, list[Question]]:
     """Return every question of every type that the scene allows, each in one wording.
 
     Args:
         scene: what is asked about.
         rng: words them.
-        misplaces: see `Asker`.
     """
-    asker = Asker(scene=scene, rng=rng, misplaces=misplaces)
+    asker = Asker(scene=scene, rng=rng)
     return {name: found for name in TYPES if (found := CANDIDATES[name](asker))}
 
 

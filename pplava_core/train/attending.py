@@ -3,8 +3,9 @@
 The answer to "which is larger, the ring or the star?" stands in the question, and what a
 description names next stands in some of the visual tokens. That a model knows which does not
 make it look there: of all that it learns, attention that copies comes last. So the instruct stage
-tells one head of some layers where to look, and asks of every visual token how many of the things
-that were asked for it holds. Knows attention, states and coverage; no pixels and no words.
+tells one head of some layers where to look, and another which token of the tally's list, and asks
+of every visual token how many of the things that were asked for it holds. Knows attention, states
+and coverage; no pixels and no words.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed, in_order
 from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted
 from pplava_core.shapes.descriptions import telling_order
-from pplava_core.shapes.scene import Scene
+from pplava_core.shapes.scene import COLOURS, KINDS, Scene, Thing
 from pplava_core.train.mentions import zero_linear
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
 from pplava_core.window import Window
 
-_HEAD = -1
-"The head of a layer that is told where to look."
+_HEAD, _LIST_HEAD = -1, -2
+"The head of a layer that is told where to look, and the one that goes by the list."
+_COLOURS = tuple(COLOURS)
 _SEEN = 0.15
 "Patches' worth of a thing below which a frame does not count it."
 _HOLDS = 0.25
@@ -35,9 +38,8 @@ _MOSTLY = 0.7
 "Part of the most that any moment shows of a thing, from which on the thing has come."
 _APART_SHARE = 20.0
 _FIRST_SHARE = 0.5
-_NONE_SHARE = 0.5
-"How much telling that a window shows none of the things counts, beside telling which it shows."
-_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "tally": 0.4}
+_SORT_APART_SHARE, _SORT_SHARE = 5.0, 0.5
+_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "listing": 0.2, "tally": 0.4}
 
 
 class Held(NamedTuple):
@@ -118,52 +120,55 @@ def _density_missed(told: Tensor, true: Tensor) -> Tensor:
     return _APART_SHARE * functional.mse_loss(told, true) + moments
 
 
-def tally_loss(counted: Counted, there: Tensor, new: Tensor, ranks: Tensor) -> Tensor:
+def tally_loss(counted: Counted, there: Tensor, new: Tensor, sorts: Tensor | None = None) -> Tensor:
     """Return how far what a tally counted is from the true densities ``(P, T, N / T)``.
 
     Args:
         counted: by the tally.
         there: see `density_loss`.
         new: see `density_loss`.
-        ranks: see `true_ranks`; of no account where the tally tells none.
+        sorts: see `true_sorts`; needed where the tally lists.
     """
     first = _density_missed(counted.first.view(there.shape), there)
     come = functional.cross_entropy(counted.come.flatten(0, 1), true_come(new).flatten())
     loss = density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
-    return loss if counted.ranks is None else loss + ranks_loss(counted.ranks, ranks)
+    if counted.listed is None:
+        return loss
+    assert sorts is not None
+    return loss + listing_loss(counted.listed, sorts)
 
 
-def ranks_loss(told: Tensor, true: Tensor) -> Tensor:
-    """Return how badly logits ``(P, N, K)`` tell the true ranks ``(P, N, K)`` of what windows show.
+def listing_loss(listed: Listed, true: Tensor) -> Tensor:
+    """Return how far what was read off of each sort is from what is there.
 
-    Those that show something and those that show nothing are averaged apart.
+    Args:
+        listed: by the tally.
+        true: ``(P, N, SORTS)``, see `true_sorts`.
     """
-    missed = functional.cross_entropy(
-        told.flatten(0, 1), true.flatten(0, 1), reduction="none"
-    ).view(true.shape[:2])
-    none = true[..., 0]
-    some = 1.0 - none
-    shows = (missed * some).sum() / some.sum().clamp(min=1.0)
-    return shows + _NONE_SHARE * (missed * none).sum() / none.sum().clamp(min=1.0)
+    apart = functional.mse_loss(listed.density, true)
+    every = functional.smooth_l1_loss(listed.density.sum(1), true.sum(1))
+    counts = functional.cross_entropy(listed.counts.flatten(0, 1), true_counts(true).flatten())
+    return SORTS * (_SORT_APART_SHARE * apart + _SORT_SHARE * (every + counts))
 
 
-def true_ranks(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -> Tensor:
-    """Return ``(P, N, MOST_COUNTED + 1)``: which of a pack's things each window shows.
-
-    They are numbered from 1 on as they are told; a window that shows several has a part of each
-    number, one that shows none has the number 0.
-    """
-    shown = held.shown
-    most = shown.amax(2, keepdim=True)
-    shows = (most > 0) & (shown >= _HOLDS * most)
-    ranks = torch.zeros(len(packs), shown.shape[2], MOST_COUNTED + 1)
+def true_sorts(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -> Tensor:
+    """Return ``(P, N, SORTS)``: how many of each pack's things are new in a window, by sort."""
+    new = held.new.flatten(2)
+    true = torch.zeros(len(packs), new.shape[2], SORTS)
     for number, pack in enumerate(packs):
-        targets = set(pack.targets)
-        told = [thing for thing in telling_order(scenes[pack.clip]) if thing in targets]
-        for rank, thing in enumerate(told, start=1):
-            ranks[number, :, rank] = shows[pack.clip, thing].float()
-    ranks[..., 0] = (ranks.sum(-1) == 0).float()
-    return ranks / ranks.sum(-1, keepdim=True)
+        for target in pack.targets:
+            true[number, :, sort_of(scenes[pack.clip].things[target])] += new[pack.clip, target]
+    return true
+
+
+def true_counts(sorts: Tensor) -> Tensor:
+    """Return ``(P, SORTS)``: how many of each sort the densities ``(P, N, SORTS)`` add up to."""
+    return sorts.sum(1).round().long().clamp(max=MOST_LISTED)
+
+
+def sort_of(thing: Thing) -> int:
+    """Return the number of a thing's sort, by colour, then by kind."""
+    return _COLOURS.index(thing.colour) * len(KINDS) + KINDS.index(thing.kind)
 
 
 def true_come(new: Tensor) -> Tensor:
@@ -200,11 +205,18 @@ def attended_loss(
     looking = torch.stack([looking_loss(one, notes, shown, before) for one in looks]).mean()
     copying = copying_loss(copies, notes, before)
     there, new = (of_packs(each, packs).to(copies.device) for each in (held.counted, held.new))
-    density = heads.loss([state[:, 1 : before + 2] for state in states], there, new)
+    windows = there.shape[1] * there.shape[2]
+    density = heads.loss([state[:, 1 : 1 + windows] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
     if counted is not None:
-        ranks = true_ranks(held, packs, scenes).to(copies.device)
-        parts["tally"] = tally_loss(counted, there, new, ranks)
+        sorts = None
+        if counted.listed is not None:
+            sorts = true_sorts(held, packs, scenes).to(copies.device)
+            told = [told_sorts(note, scenes[p.clip]) for note, p in zip(notes, packs, strict=True)]
+            listed = in_order(counted.by_sort())
+            going = [following_loss(one, told, listed, 1 + windows, before) for one in looks]
+            parts["listing"] = torch.stack(going).mean()
+        parts["tally"] = tally_loss(counted, there, new, sorts)
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}
 
@@ -239,6 +251,43 @@ def looking_loss(
     return _missed(looked[:, 1 : 1 + goal.shape[1]], goal)
 
 
+def told_sorts(notes: Notes, scene: Scene) -> list[tuple[int, int, int]]:
+    """Return from where a description tells of a thing, its sort, and how many such came before."""
+    order = telling_order(scene)
+    sorts = [sort_of(scene.things[thing]) for thing in order]
+    ranks = [(place, order.index(thing)) for place, thing in notes.told]
+    return [(place, sorts[rank], sorts[:rank].count(sorts[rank])) for place, rank in ranks]
+
+
+def following_loss(
+    attention: Tensor,
+    told: Sequence[Sequence[tuple[int, int, int]]],
+    listed: Tensor,
+    first: int,
+    before: int,
+) -> Tensor:
+    """Return how little of a head's attention is on what the list says of a thing that is told.
+
+    Args:
+        attention: ``(P, heads, L, L)`` of one layer.
+        told: of each row ``P``, see `told_sorts`.
+        listed: ``(P, K)``, the sorts on the list.
+        first: the place of the list's first token.
+        before: what is to be added to a note's place.
+    """
+    places, wanted = [], []
+    for row, (one, sorts) in enumerate(zip(told, listed.tolist(), strict=True)):
+        for place, sort, earlier in one:
+            if sorts.count(sort) > earlier:
+                places.append((row, before + place))
+                wanted.append(first + sorts.index(sort) + earlier)
+    if not places:
+        return attention.new_zeros((), dtype=torch.float32)
+    looked = _attention_at(attention, places, _LIST_HEAD)
+    goal = functional.one_hot(torch.tensor(wanted, device=looked.device), looked.shape[1]).bool()
+    return _missed(looked, goal)
+
+
 def copying_loss(attention: Tensor, notes: Sequence[Notes], before: int) -> Tensor:
     """Return how little of a head's attention is on the words that an answer repeats.
 
@@ -257,10 +306,12 @@ def copying_loss(attention: Tensor, notes: Sequence[Notes], before: int) -> Tens
     return _missed(looked, goal)
 
 
-def _attention_at(attention: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
-    """Return ``(M, L)``: what the head that is told looks at from each of some places."""
+def _attention_at(
+    attention: Tensor, places: Sequence[tuple[int, int]], head: int = _HEAD
+) -> Tensor:
+    """Return ``(M, L)``: what a head that is told looks at from each of some places."""
     chosen = torch.tensor(places, device=attention.device)
-    return attention[chosen[:, 0], _HEAD, chosen[:, 1]].float()
+    return attention[chosen[:, 0], head, chosen[:, 1]].float()
 
 
 def _missed(looked: Tensor, goal: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ does: unscaled they would make the language model's as good as vanish in some ba
 _MENTIONS_SHARE = 0.15
 _WORDY = 0.9
 "How many packs of a batch with long prompts have one."
+_TOLD_HEADS = 2
 _LONG_TEXT_CHARACTERS = 160
 "Texts longer than this are embedded apart, so that short ones are not padded to their length."
 
@@ -127,6 +128,11 @@ class InstructStage:
             raise RecipeError(
                 f"data.long_frames is {data.long_frames}; it must be a multiple of the model's "
                 f"{model.config.num_frames} frames, by which the windows grow"
+            )
+        if model.config.tells_list and model.config.llm["num_attention_heads"] < _TOLD_HEADS:
+            raise RecipeError(
+                f"tells_list needs a language model of {_TOLD_HEADS} heads or more: one is told "
+                "where to look, and one goes by the list"
             )
         model.eval()
         # On a CPU the fused kernel's backward pass would take half of every step.

@@ -39,10 +39,6 @@ COUNTS = ("count", "count_colour", "count_kind")
 _MOST_SHARE = 0.5
 """How often a count by colour or kind that leads is the greatest of its scene. Most scenes have
 none or one of what is asked for, and numbers that are seldom right are learned last."""
-_MISPLACES, _MISPLACED_SHARE = 1.5, 0.25
-"""Up to which spread, in places, things are misplaced in some of the descriptions to learn from. A
-model that has always seen all things told in order misses those that it has passed by; one that
-seldom has cannot go by their order."""
 _DESCRIPTIONS = 2
 "How many descriptions a pack has that one leads: each teaches as much as many short answers."
 _LEAD_IN_SHARE = 0.1
@@ -87,12 +83,12 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
             if rng.random() < _ANOTHER_SUBJECT_SHARE:
                 turns[-1] = _another(scene, rng)
             return _conversation(clip, turns)
-    asked = _allowed(scene, kind, world.all_questions(scene, rng, misplaces=_misplaces(rng)))
+    asked = _allowed(scene, kind, world.all_questions(scene, rng))
     lead = _spoken(_lead(asked, rng, data.count_weight), scene, rng, data)
     leading = [lead]
     if lead.type == "caption":
         more = min(_DESCRIPTIONS, data.questions_per_clip) - 1
-        leading += world.ask(scene, rng, ["caption"] * more, misplaces=_misplaces(rng))
+        leading += world.ask(scene, rng, ["caption"] * more)
     company = [
         question
         for name in _FILLERS
@@ -103,11 +99,6 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     chosen = rng.permutation(len(company))[: data.questions_per_clip - len(leading)]
     questions = (*leading, *(company[number] for number in chosen))
     return Pack(clip=clip, guide=lead.text, targets=lead.targets, questions=questions)
-
-
-def _misplaces(rng: np.random.Generator) -> float:
-    """Draw the spread up to which things are misplaced."""
-    return _MISPLACES if rng.random() < _MISPLACED_SHARE else 0.0
 
 
 def _lead(

@@ -20,7 +20,8 @@ from pplava_core.train.attending import (
     of_packs,
     tally_loss,
     true_come,
-    true_ranks,
+    true_counts,
+    true_sorts,
 )
 from pplava_core.train.batches import InstructBatch
 from pplava_core.train.features import Progress
@@ -40,8 +41,8 @@ class Compared(NamedTuple):
     "``(P, T, N / T)``: how many of the asked-for things lie in a window."
     new: Tensor
     "``(P, T, N / T)``: how many of them are seen there for the first time."
-    ranks: Tensor
-    "``(P, N, K)``: which of them a window shows."
+    sorts: Tensor | None
+    "The densities sort by sort, see `true_sorts`; None where the tally lists nothing."
 
 
 class TallyStage(InstructStage):
@@ -65,13 +66,16 @@ class TallyStage(InstructStage):
 
     def loss(self, batch: InstructBatch) -> tuple[Tensor, dict[str, float]]:
         """Return how far what is counted is from what is there, and how often it is right."""
-        counted, there, new, ranks = self._compared(batch)
-        loss = tally_loss(counted, there, new, ranks)
-        right = (counted.come.argmax(-1) == true_come(new)).float()
-        scores = {"counted": right.mean().item(), "counted_all": right[:, -1].mean().item()}
-        if counted.ranks is not None:
-            found = found_by_rank(counted.ranks, ranks)
-            scores["found"] = sum(map(sum, found)) / max(sum(map(len, found)), 1)
+        counted, there, new, sorts = self._compared(batch)
+        loss = tally_loss(counted, there, new, sorts)
+        come = true_come(new)
+        scores = {
+            "counted": (counted.come.argmax(-1) == come).float().mean().item(),
+            "counted_all": (counted.in_all().argmax(-1) == come[:, -1]).float().mean().item(),
+        }
+        if sorts is not None:
+            exact = (counted.by_sort() == true_counts(sorts)).all(1)
+            scores["listed_all"] = exact.float().mean().item()
         return loss, scores
 
     @torch.no_grad()
@@ -80,14 +84,14 @@ class TallyStage(InstructStage):
 
         `count` and the other types are shares of the films whose every thing was counted once;
         `count_there` and so on are shares of the moments at which as many are there. Of a
-        model that ranks, `found` is the share of all things that are found by their number, and
-        `found_all` the share of films in which all are.
+        model that lists, `listed` is the part of a film's things that are on the list, and
+        `listed_all` the share of films whose list is right.
         """
         right: dict[str, list[float]] = {}
         for first in range(0, self.validation.kinds["films"].count, VALIDATION_CLIPS):
             batch = _only_counts(self.validation_batch("films", first))
-            counted, there, new, ranks = self._compared(batch)
-            come = (counted.come[:, -1].argmax(-1) == true_come(new)[:, -1]).tolist()
+            counted, there, new, sorts = self._compared(batch)
+            come = (counted.in_all().argmax(-1) == true_come(new)[:, -1]).tolist()
             told = counted.density[..., 0].view(there.shape).sum(2).round()
             true = there.sum(2)
             whole = (true - true.round()).abs() < WHOLE
@@ -96,12 +100,14 @@ class TallyStage(InstructStage):
                 right.setdefault(name, []).append(come[number])
                 hits = (told[number] == true[number].round())[whole[number]]
                 right.setdefault(f"{name}_there", []).extend(hits.float().tolist())
-            if counted.ranks is not None:
-                found = found_by_rank(counted.ranks, ranks)
-                for pack, things in zip(batch.packs, found, strict=True):
-                    if pack.questions[0].type == "count":
-                        right.setdefault("found", []).extend(things)
-                        right.setdefault("found_all", []).append(all(things))
+            if sorts is not None:
+                listed, things = counted.by_sort(), true_counts(sorts)
+                found = torch.minimum(listed, things).sum(1) / things.sum(1).clamp(min=1)
+                exact = (listed == things).all(1).float()
+                of_all = [pack.questions[0].type == "count" for pack in batch.packs]
+                if any(of_all):
+                    right.setdefault("listed", []).extend(found[of_all].tolist())
+                    right.setdefault("listed_all", []).extend(exact[of_all].tolist())
         return {name: sum(hits) / len(hits) for name, hits in right.items()}
 
     def _compared(self, batch: InstructBatch) -> Compared:
@@ -112,27 +118,10 @@ class TallyStage(InstructStage):
         held = held_by_tokens(batch.coverage, batch.window)
         device = self.video.device
         there, new = (of_packs(one, batch.packs).to(device) for one in (held.counted, held.new))
-        ranks = true_ranks(held, batch.packs, batch.scenes).to(device)
-        return Compared(counted=counted[0], there=there, new=new, ranks=ranks)
-
-
-def found_by_rank(told: Tensor, true: Tensor) -> list[list[bool]]:
-    """Return of every thing whether the window that most likely shows it does.
-
-    Args:
-        told: ``(P, N, K)`` logits, see `Counted.ranks`.
-        true: ``(P, N, K)``, see `true_ranks`.
-
-    Returns:
-        For each pack a list, the first thing first; of things that no window shows nothing.
-    """
-    best = told.log_softmax(-1).argmax(1)
-    shows = true > 0
-    hits = shows.gather(1, best[:, None]).squeeze(1)
-    return [
-        [bool(hit) for hit, there in zip(row[1:], some[1:], strict=True) if there]
-        for row, some in zip(hits.tolist(), shows.any(1).tolist(), strict=True)
-    ]
+        sorts = None
+        if counted[0].listed is not None:
+            sorts = true_sorts(held, batch.packs, batch.scenes).to(device)
+        return Compared(counted=counted[0], there=there, new=new, sorts=sorts)
 
 
 def _only_counts(batch: InstructBatch) -> InstructBatch:

@@ -2,11 +2,12 @@
 
 It says which features a frame has, how tokens are made of what is pooled, and how a question is
 worded for the language model. The transformer and the language model are transformers'
-own classes; only the stem and what `nano_tokens` and `nano_tally` tell a token are its own.
+own classes; only the stem and what `nano_tokens`, `nano_tally` and `nano_list` tell it are its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -123,13 +124,13 @@ class NanoParts(nn.Module):
         self.average = Average(width, llm_width) if config.tells_average else None
         self.tally: Tally | None = None
         if config.tells_count:
-            self.tally = Tally(width, llm_width, config.window, ranks=config.tells_rank)
+            self.tally = Tally(width, llm_width, config.window, lists=config.tells_list)
 
     takes_aligned = True
     takes_magnitudes = True
     takes_averages = True
     takes_counts = True
-    takes_ranks = True
+    takes_lists = True
     whole_picture_tile = 0
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
@@ -170,7 +171,7 @@ class NanoParts(nn.Module):
             averages: ``(B, T', H', W', D)``, what the windows hold whatever is asked.
 
         Returns:
-            ``(B, T' H' W', D_llm)``, time slowest.
+            ``(B, T' H' W', D_llm)``, time slowest; where things are listed, the list follows.
         """
         tokens = self.projector(self.scale(pooled))
         tokens = tokens + self.shortcut(aligned) * aligned.shape[-1] ** 0.5
@@ -181,7 +182,8 @@ class NanoParts(nn.Module):
         placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
         if self.tally is not None and self.average is not None and averages is not None:
             linear = self.average.scale.standardised(averages)
-            placed = placed + self.tally(placed, linear, window)
+            told: Tensor = self.tally(placed, linear, window)
+            return told
         return placed.flatten(1, 3)
 
     def arrange(self, tokens: Tensor, size: Size, source: ClipSource | None) -> VisualTokens:
@@ -192,12 +194,18 @@ class NanoParts(nn.Module):
         length = 0.0 if source is None else source.stop_seconds - source.start_seconds
         if source is not None and source.kind == "video" and length > 0:
             tokens = self.at_times(tokens, size, torch.tensor([length], device=tokens.device))
-        return VisualTokens(tokens=tokens, block_sizes=(tokens.shape[1],))
+        count = tokens.shape[1]
+        return VisualTokens(tokens=tokens, block_sizes=(count,), listed=count - math.prod(size))
 
     def at_times(self, tokens: Tensor, size: Size, lengths_seconds: Tensor) -> Tensor:
-        """Add the time to tokens ``(B, N, D)`` of films that last ``(B,)`` seconds."""
+        """Add the time to tokens ``(B, N, D)`` of films that last ``(B,)`` seconds.
+
+        What is listed after the windows of that size has no time.
+        """
         times: Tensor = self.clock(size[0], lengths_seconds.float())
-        return tokens + times.repeat_interleave(size[1] * size[2], dim=1)
+        windows, listed = tokens.tensor_split([size[0] * size[1] * size[2]], dim=1)
+        timed = windows + times.repeat_interleave(size[1] * size[2], dim=1)
+        return torch.cat([timed, listed], dim=1)
 
     @staticmethod
     def guide(question: str, earlier: Sequence[str]) -> str:
@@ -224,14 +232,14 @@ def build(config: VideoLMConfig) -> NanoParts:
     Raises:
         ModelError: the config asks for another order than pooling before projecting, for
             pictures of another size than the tower's, for a fold of less than a pixel, or for
-            counts without averages or ranks without counts.
+            counts without averages or a list without counts.
     """
     if config.projector_order != "pool_first":
         raise ModelError(f"nano pools first; projector_order {config.projector_order!r} is not its")
     if config.tells_count and not config.tells_average:
         raise ModelError("nano counts by its windows' averages: tells_count needs tells_average")
-    if config.tells_rank and not config.tells_count:
-        raise ModelError("nano's tally numbers what it counts: tells_rank needs tells_count")
+    if config.tells_list and not config.tells_count:
+        raise ModelError("nano's tally lists what it counts: tells_list needs tells_count")
     fold = config.tower.get("fold", 1)
     if type(fold) is not int or fold < 1:
         raise ModelError(f"tower.fold is {fold!r}; it must be a whole number from 1 on")

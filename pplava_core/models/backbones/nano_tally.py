@@ -1,7 +1,8 @@
 """How many of the asked-for things a film shows: counted window by window, added up over moments.
 
 Attention averages, and a count is a sum; so nano counts before its language model begins, and
-tells every token what came out. Knows pooled tokens; no films and no words.
+tells every token what came out. What lists the things, `nano_list`, begins with what is known here.
+Knows pooled tokens; no films and no words.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.errors import ModelError
+from pplava_core.models.backbones.nano_list import (
+    Listed,
+    Listing,
+    ListTokens,
+    in_all,
+    in_order,
+    likeliest,
+)
 from pplava_core.window import Window
 
 _HEAD_WIDTH = 32
 _LOOKS_AFTER = 2
-_LOOKS_TO_RANK = 3
+_LOOKS_TO_LIST = 3
 _BEFORE_WIDTH, _BEFORE_KEPT = 64, 48
 _ADDING_WIDTH = 64
 _THERE_SPREAD = 0.3
@@ -33,37 +43,55 @@ class Counted(NamedTuple):
     "``(B, N, 2)`` float32: how many things lie in each window, and how many of them are new."
     come: Tensor
     """``(B, T', MOST_COUNTED + 1)`` float32: logits of how many had come by each moment; those of
-    the last moment are of how many ever come."""
-    ranks: Tensor | None
-    """``(B, N, MOST_COUNTED + 1)`` float32: logits of which of the asked-for things a window shows,
-    numbered from 1 on as they would be told; 0 is none. None where the model tells no ranks."""
+    the last moment are of how many ever come, as far as the moments tell."""
+    listed: Listed | None
+    "What was counted sort by sort; None where the model tells no list."
+
+    def in_all(self) -> Tensor:
+        """Return ``(B, MOST_COUNTED + 1)`` float32: logits of how many things ever come.
+
+        Where they are counted by sort as well, it is as likely as both ways of counting say
+        together. Nothing is learned through it.
+        """
+        ever = self.come[:, -1].detach()
+        if self.listed is None:
+            return ever
+        return ever.log_softmax(-1) + in_all(self.listed.counts.detach(), MOST_COUNTED)
+
+    def by_sort(self) -> Tensor:
+        """Return ``(B, SORTS)``: how many of each sort are listed, as many as ever come.
+
+        Raises:
+            ModelError: the model tells no list.
+        """
+        if self.listed is None:
+            raise ModelError("a tally without tells_list counts no sorts")
+        return likeliest(self.listed.counts.detach(), self.in_all().argmax(-1))
 
 
 class Tally(nn.Module):
-    """Tells every token how many of the asked-for things there are; at first nothing.
+    """Tells every token how many of the asked-for things there are, which at first changes nothing.
 
     All tokens of a moment are told the same: how many things are there, how many had come by
-    then, and how many ever come. Where it ranks, each token is also told which of them it shows,
-    and all are told which are shown at all.
+    then, and how many ever come. Where it lists, tokens follow that stand for a
+    thing each, or for the end of the list.
 
     Args:
         width: of the features that are averaged.
         llm_width: of the tokens.
         window: the model's own; what is read off a larger one counts for as many of it.
-        ranks: whether things are numbered, too.
+        lists: whether things are listed, too.
     """
 
-    def __init__(self, width: int, llm_width: int, window: Window, *, ranks: bool = False) -> None:
+    def __init__(self, width: int, llm_width: int, window: Window, *, lists: bool = False) -> None:
         super().__init__()
-        self.count = Counting(width, llm_width, window, ranks=ranks)
+        self.count = Counting(width, llm_width, window, lists=lists)
         self.tell = nn.Linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
         nn.init.zeros_(self.tell.weight)
-        self.tell_rank = nn.Linear(2 * MOST_COUNTED + 2, llm_width, bias=False) if ranks else None
-        if self.tell_rank is not None:
-            nn.init.zeros_(self.tell_rank.weight)
+        self.list = ListTokens(llm_width) if lists else None
 
     def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
-        """Return what to add to tokens.
+        """Return tokens that know how many things there are, and after them those of the list.
 
         Args:
             tokens: ``(B, T', H', W', D_llm)``, with their places.
@@ -71,21 +99,21 @@ class Tally(nn.Module):
             window: what was averaged.
 
         Returns:
-            ``(B, T', 1, 1, D_llm)``, or ``(B, T', H', W', D_llm)`` where it ranks.
+            ``(B, N, D_llm)``, time slowest; ``N`` is ``T' H' W'``, and where it lists the length of
+            a list more.
         """
         counted: Counted = self.count(tokens, averages, window)
         # Counts are learned from the true ones alone, whatever an answer would like them to be.
         there = _by_moment(counted.density, tokens.shape[1])[..., 0].detach()
         come = _weighed(counted.come.detach().softmax(-1))
-        numbers = torch.cat([spelled(there), come, come[:, -1:].expand_as(come)], dim=-1)
-        told: Tensor = self.tell(numbers.to(tokens.dtype))[:, :, None, None]
-        if self.tell_rank is None or counted.ranks is None:
+        ever = _weighed(counted.in_all().softmax(-1)).unsqueeze(1)
+        numbers = torch.cat([spelled(there), come, ever.expand_as(come)], dim=-1)
+        added = self.tell(numbers.to(tokens.dtype))[:, :, None, None]
+        told: Tensor = (tokens + added).flatten(1, 3)
+        if self.list is None or counted.listed is None:
             return told
-        own = counted.ranks.detach().softmax(-1)
-        any_shows = own.amax(1, keepdim=True).expand_as(own)
-        ranks = torch.cat([own, any_shows], dim=-1).to(tokens.dtype)
-        numbered: Tensor = self.tell_rank(ranks).unflatten(1, tokens.shape[1:4])
-        return told + numbered
+        listed = self.list(in_order(counted.by_sort()), counted.listed.shown.detach())
+        return torch.cat([told, listed], dim=1)
 
 
 class Counting(nn.Module):
@@ -103,10 +131,10 @@ class Counting(nn.Module):
         width: of the features that are averaged.
         llm_width: of the tokens.
         window: the model's own.
-        ranks: whether things are numbered, too.
+        lists: whether things are listed, too.
     """
 
-    def __init__(self, width: int, llm_width: int, window: Window, *, ranks: bool = False) -> None:
+    def __init__(self, width: int, llm_width: int, window: Window, *, lists: bool = False) -> None:
         super().__init__()
         self.patches = _patches_of(window)
         self.enter = nn.Linear(llm_width + width, llm_width)
@@ -122,7 +150,10 @@ class Counting(nn.Module):
         self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
         nn.init.zeros_(self.come.weight)
         nn.init.zeros_(self.come.bias)
-        self.rank = Ranking(width, llm_width) if ranks else None
+        self.list: Listing | None = None
+        if lists:
+            looks = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_TO_LIST))
+            self.list = Listing(width + 2 * llm_width + 2, llm_width, looks)
 
     def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Counted:
         """Count; see `Tally.forward` for what is taken."""
@@ -144,45 +175,12 @@ class Counting(nn.Module):
         sums = torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
         added, _ = self.add(spelled(sums).flatten(-2).to(state.dtype))
         come: Tensor = self.come(added).float()
-        # What numbers things would rather know of them must not cost what counts them.
-        known = torch.cat([state.detach(), density.detach().to(state.dtype)], dim=-1)
-        ranks = None if self.rank is None else self.rank(shown, known)
-        return Counted(first=first.squeeze(-1), density=density, come=come, ranks=ranks)
-
-
-class Ranking(nn.Module):
-    """Numbers the asked-for things in the order in which they are told.
-
-    A language model that describes what it sees has to come to every thing once. To find what
-    comes after all that it has named is hard for attention, which asks what is alike; the one
-    that bears the next number is easy to find.
-
-    Args:
-        width: of the features that are averaged.
-        llm_width: of the tokens.
-    """
-
-    def __init__(self, width: int, llm_width: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(width + 2 * llm_width + 2, llm_width)
-        self.look = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_TO_RANK))
-        self.norm = nn.LayerNorm(llm_width)
-        self.read = nn.Linear(llm_width, MOST_COUNTED + 1)
-        nn.init.zeros_(self.read.weight)
-        nn.init.zeros_(self.read.bias)
-
-    def forward(self, shown: Tensor, known: Tensor) -> Tensor:
-        """Return logits ``(B, N, MOST_COUNTED + 1)`` float32.
-
-        Args:
-            shown: ``(B, N, D_llm + D)``, tokens and averages.
-            known: ``(B, N, D_llm + 2)``, the states after counting, and what was counted.
-        """
-        state = self.enter(torch.cat([shown, known], dim=-1))
-        for look in self.look:
-            state = look(state)
-        logits: Tensor = self.read(self.norm(state))
-        return logits.float()
+        listed = None
+        if self.list is not None:
+            # What lists things would rather know of them must not cost what counts them.
+            seen = [shown, state.detach(), density.detach().to(state.dtype)]
+            listed = self.list(torch.cat(seen, dim=-1), size)
+        return Counted(first=first.squeeze(-1), density=density, come=come, listed=listed)
 
 
 class Before(nn.Module):

@@ -87,10 +87,12 @@ def fitted_prompt_ids(
         elif system != "":
             system = ""
         else:
+            listed = f", {visual.listed} of a list" if visual.listed else ""
             raise UsageError(
-                f"{count} visual tokens, {len(ids)} of the question and {max_new_tokens} of the "
-                f"answer do not fit {model.name}'s {model.context_length} positions; use "
-                "--tokens, fewer frames or a lower --max-new-tokens"
+                f"{count - visual.listed} visual tokens{listed}, {len(ids)} of the question and "
+                f"{max_new_tokens} of the answer do not fit {model.name}'s "
+                f"{model.context_length} positions; use --tokens, fewer frames or a lower "
+                "--max-new-tokens"
             )
     left_out = [_TURNS_LEFT_OUT] if len(turns) < len(asked.history) else []
     left_out += [_SYSTEM_LEFT_OUT] if system != asked.system else []
