@@ -21,6 +21,7 @@ _WEIGHED_APART = 4
 _HIDDEN_WIDTH = 256
 _ADDING_WIDTH = 128
 _SURE = 4.0
+"By how much, as a logit, a number is less likely for each thing that the sum is off it."
 _LEAST = 1e-3
 _UNLIKELY = 1e-6
 _SPREAD = 0.5
@@ -132,7 +133,7 @@ def in_all(counts: Tensor, most: int) -> Tensor:
         counts: ``(B, SORTS, MOST_LISTED + 1)``, see `Listed`.
         most: the largest number, which stands for all above it, too.
     """
-    # The product of the transforms is that of the sum, which is at most as large as the points.
+    # A sum's distribution is the product of the others' transforms; the points hold the largest.
     points = SORTS * MOST_LISTED + 1
     every = torch.fft.rfft(counts.float().softmax(-1), n=points).prod(1)
     likely = torch.fft.irfft(every, n=points)
