@@ -41,8 +41,10 @@ def test_numbers_of_all_are_likely_as_those_of_each_sort_add_up():
     few = counts_of(s4=[0.1, 0.9], s9=[0.05, 0.2, 0.75])
     many = torch.full_like(few, -20.0)
     many[..., 1] = 20.0
-    likely = in_all(torch.cat([few, many]), 3).exp()
-    expected = torch.tensor([[0.005, 0.065, 0.255, 0.675], [0.0, 0.0, 0.0, 1.0]])
+    likely = in_all(torch.cat([few, many])).exp()
+    expected = torch.zeros(2, MOST_LISTED + 1)
+    expected[0, :4] = torch.tensor([0.005, 0.065, 0.255, 0.675])
+    expected[1, MOST_LISTED] = 1.0
     torch.testing.assert_close(likely, expected, atol=1e-5, rtol=0.0)
 
 
@@ -59,7 +61,7 @@ def test_as_many_are_listed_as_were_counted_the_likeliest_first():
 
 def test_many_of_one_sort_are_counted_and_listed():
     many = counts_of(s7=[*[1e-6] * 6, 0.4, 0.6])
-    torch.testing.assert_close(in_all(many, 9)[0, 6:8].exp(), torch.tensor([0.4, 0.6]))
+    torch.testing.assert_close(in_all(many)[0, 6:8].exp(), torch.tensor([0.4, 0.6]))
     assert likeliest(many, torch.tensor([7]))[0, 7] == 7
 
 

@@ -245,6 +245,21 @@ def test_the_language_model_learns_to_read_the_list_and_changes_nothing_of_it(tm
     assert not any(name.startswith("count.") for name in learns)
 
 
+def test_a_list_needs_two_heads_that_can_be_told(tmp_path):
+    told = {"tells_average": True, "tells_count": True, "tells_list": True}
+    llm = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    save_model(small_model(training={"align": {}}), tmp_path / "initial")
+    path = write_recipe(
+        tmp_path / "instruct.toml",
+        drop=("model",),
+        stage="instruct",
+        initial=str(tmp_path / "initial"),
+        changes={**told, "llm": llm},
+    )
+    with pytest.raises(RecipeError, match="language model of 2 heads or more"):
+        follow(path)
+
+
 @pytest.mark.usefixtures("small_amounts")
 def test_a_model_without_a_tally_is_refused(tmp_path):
     save_model(small_model(tells_average=True), tmp_path / "initial")

@@ -16,6 +16,7 @@ COLOURS, KINDS = 8, 6
 "How many of each there are. A thing of one and of the other is of a sort."
 SORTS = COLOURS * KINDS
 MOST_LISTED = 9
+"How long a list is; as a number of things it stands for all above it, too."
 _WEIGHED_APART = 4
 "Numbers of one sort from this one on are weighed alike: so many are rare."
 _HIDDEN_WIDTH = 256
@@ -124,20 +125,19 @@ class ListTokens(nn.Module):
         return tokens
 
 
-def in_all(counts: Tensor, most: int) -> Tensor:
-    """Return ``(B, most + 1)`` float32: log of how likely each number of things is.
+def in_all(counts: Tensor) -> Tensor:
+    """Return ``(B, MOST_LISTED + 1)`` float32: log of how likely each number of things is.
 
     That is the distribution of a sum of numbers that know nothing of each other.
 
     Args:
         counts: ``(B, SORTS, MOST_LISTED + 1)``, see `Listed`.
-        most: the largest number, which stands for all above it, too.
     """
     # A sum's distribution is the product of the others' transforms; the points hold the largest.
     points = SORTS * MOST_LISTED + 1
     every = torch.fft.rfft(counts.float().softmax(-1), n=points).prod(1)
     likely = torch.fft.irfft(every, n=points)
-    few, many = likely[:, :most], likely[:, most:].sum(1, keepdim=True)
+    few, many = likely[:, :MOST_LISTED], likely[:, MOST_LISTED:].sum(1, keepdim=True)
     return torch.cat([few, many], dim=1).clamp(min=_UNLIKELY).log()
 
 

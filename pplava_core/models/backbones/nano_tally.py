@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pplava_core.errors import ModelError
 from pplava_core.models.backbones.nano_list import (
+    MOST_LISTED,
     Listed,
     Listing,
     ListTokens,
@@ -30,7 +31,7 @@ _LOOKS_TO_LIST = 3
 _BEFORE_WIDTH, _BEFORE_KEPT = 64, 48
 _ADDING_WIDTH = 64
 _THERE_SPREAD = 0.3
-MOST_COUNTED = 9
+MOST_COUNTED = MOST_LISTED
 "Numbers are told apart up to this one, which stands for all above it, too."
 
 
@@ -56,7 +57,7 @@ class Counted(NamedTuple):
         ever = self.come[:, -1].detach()
         if self.listed is None:
             return ever
-        return ever.log_softmax(-1) + in_all(self.listed.counts.detach(), MOST_COUNTED)
+        return ever.log_softmax(-1) + in_all(self.listed.counts.detach())
 
     def by_sort(self) -> Tensor:
         """Return ``(B, SORTS)``: how many of each sort are listed, as many as ever come.
