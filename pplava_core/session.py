@@ -92,6 +92,7 @@ class Session:
         self.preparation = model.parts.preparation(grid.source.kind, native=native)
         self._clip = clip
         self._patches: Tensor | None = None
+        self._things: Tensor | None = None
         self._native: VisualTokens | None = None
 
     @classmethod
@@ -401,12 +402,16 @@ class Session:
         )
         if model.aligner is not None or weighting not in UNGUIDED:
             weights = self._weights(guide)
+        features = self.grid.features[None]
+        if self._things is None:
+            self._things = model.read_things(features)
         visual = model.visual_tokens(
-            self.grid.features[None],
-            None if weights is None else weights[None].to(self.grid.features.device),
+            features,
+            None if weights is None else weights[None].to(features.device),
             window=window,
             weighting=weighting,
             source=self.source,
+            things=self._things,
         )
         ids, warnings = fitted_prompt_ids(
             model, asked, visual, kind=self.source.kind, max_new_tokens=max_new_tokens

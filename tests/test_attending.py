@@ -11,7 +11,8 @@ import torch
 from small_models import small_model
 from torch.nn import functional
 
-from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed
+from pplava_core.models.backbones.nano_list import MOST_LISTED, Listed
+from pplava_core.models.backbones.nano_things import HELD, SORTS
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.drawing import draw_scene
@@ -19,15 +20,15 @@ from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.scene import COLOURS, KINDS
 from pplava_core.train.attending import (
     DensityHeads,
+    SortDensities,
     copying_loss,
     following_loss,
     held_by_tokens,
     listing_loss,
     looking_loss,
+    sort_densities,
     sort_of,
     told_sorts,
-    true_counts,
-    true_sorts,
 )
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -133,12 +134,13 @@ def test_every_thing_is_new_once_and_whole():
     assert torch.allclose(where, held.counted[0, 1, 2])
 
 
-def test_new_things_of_a_sort_are_summed_where_they_are_asked_for():
+def test_things_are_summed_by_their_sorts_and_where_they_are_asked_for():
     fours = (s for s in map(draw_scene, range(100)) if len(s.things) == 4)
     scene = next(s for s in fours if s.things[2].colour != s.things[0].colour)
     twin = dataclasses.replace(scene.things[1], colour=scene.things[0].colour)
-    twin = dataclasses.replace(twin, kind=scene.things[0].kind)
-    scene = dataclasses.replace(scene, things=(scene.things[0], twin, *scene.things[2:]))
+    twin = dataclasses.replace(twin, kind=scene.things[0].kind, mark="7")
+    first, *others = (dataclasses.replace(thing, mark="") for thing in scene.things)
+    scene = dataclasses.replace(scene, things=(first, twin, *others[1:]))
     coverage = torch.zeros(1, 4, 4, 12, 12)
     coverage[0, 0, :, 0:3, 0:3] = 1.0
     coverage[0, 1, 2:, 0:3, 3:6] = 0.5  # comes in the second window
@@ -147,10 +149,19 @@ def test_new_things_of_a_sort_are_summed_where_they_are_asked_for():
     sorts = [sort_of(thing) for thing in scene.things]
 
     def true_of(*targets):
-        true = true_sorts(held, [Pack(clip=0, guide="x", targets=targets, questions=())], [scene])
-        assert true.shape == (1, 32, SORTS)
-        assert torch.equal(true.sum(1).round().long(), true_counts(true))
-        return {(n, s): round(true[0, n, s].item(), 4) for _, n, s in true.nonzero().tolist()}
+        true = sort_densities(
+            held, [Pack(clip=0, guide="x", targets=targets, questions=())], [scene]
+        )
+        assert true.there.shape == true.new.shape == (1, 2, 16, SORTS)
+        asked_for = held.counted[0, list(targets)].sum((0, 2))
+        torch.testing.assert_close(true.there[0].sum((1, 2)), asked_for)
+        assert torch.equal(true.come[0, -1], true.new[0].sum((0, 1)).round().long())
+        every = held.counted[0].sum((0, 2)) + held.counted[0, 1].sum(1)  # and the digit
+        torch.testing.assert_close(true.held[0].sum((1, 2)), every)
+        torch.testing.assert_close(true.held[0, ..., SORTS + 8], held.counted[0, 1])
+        assert true.held.shape[-1] == HELD
+        new = true.new.flatten(1, 2)
+        return {(n, s): round(new[0, n, s].item(), 4) for _, n, s in new.nonzero().tolist()}
 
     first, second, third = ({(n, sorts[t]): 1.0} for n, t in ((0, 0), (17, 1), (1, 2)))
     assert sorts[0] == sorts[1] != sorts[2]
@@ -174,17 +185,23 @@ def test_things_are_told_by_their_sorts():
 
 
 def test_a_list_that_is_right_costs_little():
-    true = torch.zeros(2, 4, SORTS)
-    true[0, 1, 5] = true[0, 2, 5] = true[1, 0, 40] = 1.0
-    sure = 20 * functional.one_hot(true_counts(true), MOST_LISTED + 1).float()
-    shown = torch.zeros(2, SORTS, 8)
+    new = torch.zeros(2, 2, 4, SORTS)
+    new[0, 1, 1, 5] = new[0, 1, 2, 5] = new[1, 0, 0, 40] = 1.0
+    true = SortDensities(held=new, there=new, new=new)
+    sure = 20 * functional.one_hot(true.come, MOST_LISTED + 1).float()
+    none = torch.zeros(2, SORTS, 8)
 
-    def loss_of(density, counts):
-        return listing_loss(Listed(density=density, counts=counts, shown=shown), true)
+    def loss_of(*, there=new, new=new, come=sure, counts=sure[:, -1]):
+        there, new = there.flatten(1, 2), new.flatten(1, 2)
+        return listing_loss(
+            Listed(there=there, new=new, come=come, counts=counts, shown=none), true
+        )
 
-    assert loss_of(true, sure) < 1e-3
-    assert loss_of(torch.zeros_like(true), sure) > 0.5
-    assert loss_of(true, sure.roll(1, dims=1)) > 10
+    assert loss_of() < 1e-3
+    assert loss_of(there=torch.zeros_like(new)) > 0.3
+    assert loss_of(new=torch.zeros_like(new)) > 0.3
+    assert loss_of(come=sure.roll(1, dims=1)) > 4
+    assert loss_of(counts=sure[:, -1].roll(1, dims=1)) > 10
 
 
 def test_alike_things_are_told_one_after_the_other(words):

@@ -5,20 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from pplava_core.models.backbones.nano_list import (
-    COLOURS,
-    KINDS,
     MOST_LISTED,
-    SORTS,
     Listing,
     ListTokens,
     in_all,
     in_order,
     likeliest,
 )
+from pplava_core.models.backbones.nano_things import COLOURS, HELD, KINDS, MARKS, SORTS, HeldThings
 from pplava_core.shapes import scene
-from pplava_core.train.attending import listing_loss, true_counts
+from pplava_core.train.attending import SortDensities, listing_loss
 
 
 def counts_of(**odds):
@@ -34,6 +33,7 @@ def counts_of(**odds):
 
 def test_sorts_are_as_many_as_the_world_has():
     assert (len(scene.COLOURS), len(scene.KINDS)) == (COLOURS, KINDS)
+    assert len(scene.FACES) + len(scene.DIGITS) + len(scene.LETTERS) == MARKS
     assert MOST_LISTED > scene.MAX_THINGS
 
 
@@ -92,6 +92,19 @@ def test_tokens_tell_which_and_where_on_the_list():
     assert torch.isclose(changed, one).all(1).tolist() == [False] * 3 + [True] * (MOST_LISTED - 3)
 
 
+def test_tokens_tell_what_stands_before_them():
+    torch.manual_seed(0)
+    tokens = ListTokens(16)
+    listed = torch.tensor([[3, 9, 9, -1], [5, 9, 9, -1]])
+    listed = functional.pad(listed, (0, MOST_LISTED - 4), value=-1)
+    shown = torch.zeros(2, SORTS, 16)
+    one, other = tokens(listed, shown)
+    assert torch.isclose(one, other).all(1).tolist() == [False, *[True] * (MOST_LISTED - 1)]
+    nn.init.normal_(tokens.after.weight)
+    one, other = tokens(listed, shown)
+    assert torch.isclose(one, other).all(1).tolist() == [False, False, *[True] * (MOST_LISTED - 2)]
+
+
 @pytest.mark.parametrize(("untold", "like", "unlike"), [("colour", 7, 2), ("kind", 2, 7)])
 def test_a_sort_is_of_a_colour_and_a_kind(untold, like, unlike):
     torch.manual_seed(0)
@@ -104,21 +117,72 @@ def test_a_sort_is_of_a_colour_and_a_kind(untold, like, unlike):
 
 
 def test_a_list_is_learned():
-    """Windows show things of six sorts, no two in one; every one is to be listed."""
+    """Things of six sorts come at one of two moments, no two in one window; half are asked for."""
     torch.manual_seed(0)
-    listing = Listing(16, 32, nn.ModuleList())
+    listing = Listing(2, 32, nn.ModuleList())
     optimiser = torch.optim.Adam(listing.parameters(), 3e-3)
-    looks = torch.randn(SORTS, 16)
-    for _ in range(200):
-        things = torch.randint(0, 6, (16, 5)) * 7
-        true = nn.functional.one_hot(things, SORTS).float()
-        true[:, 4] = 0.0  # one window shows nothing
-        counted = listing(true @ looks, 1.0)
+    for _ in range(250):
+        things = functional.one_hot(torch.randint(0, 6, (16, 4)) * 7, SORTS).float()
+        asked = torch.rand(16, 1, 4, 1).gt(0.5).float().expand(-1, 2, -1, -1)
+        comes = torch.rand(16, 1, 4, 1).gt(0.5).float()
+        held = torch.stack([things * comes[:, 0], things], dim=1)
+        new = torch.cat([comes, 1 - comes], dim=1)
+        true = SortDensities(held=held, there=held * asked, new=held * asked * new)
+        known = torch.cat([asked, new], dim=-1).flatten(1, 2)
+        counted = listing(known, held.flatten(1, 2), 2, 1.0)
         loss = listing_loss(counted, true)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    right = likeliest(counted.counts, torch.full((16,), 4)) == true_counts(true)
+    number = true.come[:, -1].sum(1)
+    right = likeliest(counted.counts, number) == true.come[:, -1]
     assert right.all(1).float().mean() > 0.8
-    twice = listing(true @ looks, 2.0)
-    torch.testing.assert_close(twice.density, 2 * counted.density, atol=0.2, rtol=0.2)
+    assert (counted.come.argmax(-1) == true.come).all(-1).float().mean() > 0.8
+
+
+def test_a_window_of_twice_the_size_shows_twice_as_much_beside_what_its_patches_hold():
+    torch.manual_seed(0)
+    listing = Listing(2, 32, nn.ModuleList())
+    known, held = torch.randn(1, 4, 2), torch.rand(1, 4, SORTS)
+    once, twice = (listing(known, held, 2, size) for size in (1.0, 2.0))
+    for one in (once, twice):  # all that is held was asked for, nothing is new
+        assert torch.equal(one.there, held)
+        assert not one.new.any()
+    nn.init.normal_(listing.read[-1].bias)
+    of_held, beside = (
+        [listing(known, what, 2, size) for size in (1.0, 2.0)] for what in (held, held * 0)
+    )
+    for name in ("there", "new"):
+        (once, twice), (little, much) = (
+            [getattr(listed, name) for listed in both] for both in (of_held, beside)
+        )
+        torch.testing.assert_close(much, 2 * little)
+        torch.testing.assert_close(twice - much, once - little)
+
+
+def test_before_training_nothing_is_listed():
+    listed = Listing(2, 32, nn.ModuleList())(torch.randn(1, 4, 2), torch.zeros(1, 4, SORTS), 2, 1.0)
+    assert in_all(listed.counts).argmax() == 0
+
+
+def test_which_thing_a_patch_shows_is_lost_in_an_average_and_not_in_what_is_read_off_it():
+    """Red and blue, stars and rings: two films whose averages are alike hold other things."""
+    torch.manual_seed(0)
+    red, blue, star, ring = torch.eye(4)
+    films = torch.stack([red + star, blue + ring, red + ring, blue + star]).view(2, 2, 4)
+    true = torch.zeros(2, 2, HELD)
+    for place, sort in enumerate((0, 7, 1, 6)):
+        true[place // 2, place % 2, sort] = 1.0
+    things = HeldThings(4)
+    assert not things(films).any()
+    optimiser = torch.optim.Adam(things.parameters(), 1e-2)
+    mixed = torch.tensor([[0, 1], [2, 3], [0, 2], [1, 3], [0, 3], [1, 1]])  # also in other windows
+    for _ in range(200):
+        windows, held = films.flatten(0, 1)[mixed], true.flatten(0, 1)[mixed]
+        loss = (things(windows).mean(1) - held.mean(1)).square().sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    torch.testing.assert_close(things(films).mean(1), true.mean(1), atol=0.05, rtol=0.0)
+    averaged = things(films.mean(1))
+    torch.testing.assert_close(averaged[0], averaged[1])

@@ -8,6 +8,7 @@ from small_models import small_model
 
 from pplava_core import pooling
 from pplava_core.errors import ModelError, RecipeError
+from pplava_core.models.backbones import nano
 from pplava_core.models.backbones.nano import NanoParts
 from pplava_core.models.backbones.nano_tokens import Clock, Magnitude
 from pplava_core.session import _grown
@@ -135,6 +136,22 @@ def test_what_is_told_is_for_projectors_that_take_it(monkeypatch, setting, taken
     monkeypatch.delattr(NanoParts, taken)
     with pytest.raises(ModelError, match=f"{setting} is for models whose projector takes"):
         small_model(**{"tells_average": True, "tells_count": taken == "takes_lists", setting: True})
+
+
+def test_what_a_long_films_patches_hold_is_read_in_parts(monkeypatch):
+    model = small_model(tells_average=True, tells_count=True, tells_list=True)
+    torch.nn.init.normal_(model.parts.things.read[-1].weight)
+    features = torch.randn(2, 7, 3, 3, 16)
+    whole = model.parts.read_things(features)
+    monkeypatch.setattr(nano, "FRAMES_READ_TOGETHER", 3)
+    lengths = []
+    model.parts.things.register_forward_pre_hook(
+        lambda _, inputs: lengths.append(len(inputs[0][0]))
+    )
+    torch.testing.assert_close(model.parts.read_things(features), whole)
+    assert lengths == [3, 3, 1]
+    assert whole.std() > 0
+    assert model.parts.read_things(features.half()).dtype == torch.float32
 
 
 def test_the_average_beside_what_is_pooled_is_nothing_at_first():

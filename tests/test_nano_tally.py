@@ -8,11 +8,12 @@ from small_models import small_model, write_recipe
 from small_runs import few_amounts, follow, log_of, same_weights, weights_of
 
 from pplava_core.errors import ModelError, RecipeError
-from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed
+from pplava_core.models.backbones.nano_list import MOST_LISTED, Listed
 from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted, Counting, Tally
+from pplava_core.models.backbones.nano_things import HELD, SORTS
 from pplava_core.models.checkpoint import load_model, save_model
 from pplava_core.train import read_recipe
-from pplava_core.train.attending import tally_loss, true_come
+from pplava_core.train.attending import SortDensities, listing_loss, tally_loss, true_come
 from pplava_core.train.instruct import InstructStage, tallied
 from pplava_core.window import Window
 
@@ -35,7 +36,7 @@ def test_counts_are_nothing_at_first_and_need_averages():
     tokens = plain.visual_tokens(features, relevance).tokens
     assert torch.equal(told.visual_tokens(features, relevance).tokens, tokens)
     lists = small_model(tells_average=True, tells_count=True, tells_list=True)
-    lists.load_state_dict({**lists.state_dict(), **told.state_dict()})
+    lists.load_state_dict({**lists.state_dict(), **plain.state_dict()})
     visual = lists.visual_tokens(features, relevance)
     listed = visual.tokens
     assert visual.listed == MOST_LISTED
@@ -159,11 +160,17 @@ def test_what_lists_things_changes_nothing_of_what_counts_them():
     torch.manual_seed(0)
     counting = Counting(8, 16, WINDOW, lists=True)
     torch.nn.init.normal_(counting.list.read[-1].weight)
+    torch.nn.init.normal_(counting.list.come.weight)
     tokens, averages = torch.randn(1, 2, 3, 3, 16), torch.randn(1, 2, 3, 3, 8)
-    counted = counting(tokens, averages, WINDOW)
-    assert counted.listed.density.shape == (1, 18, SORTS)
+    held = torch.rand(1, 2, 3, 3, HELD, requires_grad=True)
+    counted = counting(tokens, averages, WINDOW, held)
+    assert counted.listed.there.shape == counted.listed.new.shape == (1, 18, SORTS)
+    assert counted.listed.come.shape == (1, 2, SORTS, MOST_LISTED + 1)
     assert counted.by_sort().shape == (1, SORTS)
-    (counted.listed.density.square().sum() + counted.listed.counts.square().sum()).backward()
+    torch.testing.assert_close(counted.held, held.flatten(1, 3) * 9)
+    listed = counted.listed
+    sum(one.square().sum() for one in (listed.new, listed.there, listed.counts)).backward()
+    assert held.grad is None  # what is held is learned from what is there alone
     learns = {name.split(".")[0] for name, p in counting.named_parameters() if p.grad is not None}
     assert learns == {"list"}
     with pytest.raises(ModelError, match="counts no sorts"):
@@ -175,15 +182,15 @@ def tally_recipe(folder, **changes):
         folder / "tally.toml",
         drop=("model",),
         stage="tally",
-        initial=str(folder / "initial"),
-        **{"steps": 4, "evaluate_every": 4, **changes},
+        **{"initial": str(folder / "initial"), "steps": 4, "evaluate_every": 4, **changes},
     )
 
 
 @pytest.mark.usefixtures("small_amounts")
-def test_the_stage_trains_the_tally_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("lists", [False, True])
+def test_the_stage_trains_the_tally_and_nothing_else(tmp_path, lists):
     torch.manual_seed(5)
-    learned = {"training": {"align": {}, "instruct": {}}}
+    learned = {"tells_list": lists, "training": {"align": {}, "instruct": {}}}
     save_model(small_model(tells_average=True, tells_count=True, **learned), tmp_path / "initial")
     recipe = tally_recipe(tmp_path, data={"count_weight": 4.0, "questions_per_clip": 1})
     made = follow(recipe)
@@ -191,7 +198,10 @@ def test_the_stage_trains_the_tally_and_nothing_else(tmp_path):
     changed = {name for name in one if not torch.equal(one[name], other[name])}
     counts = {name for name in changed if name.startswith("parts.tally.count.")}
     assert {name.split(".")[3] for name in counts} >= {"look", "first", "density", "add", "come"}
-    assert all(".scale." in name for name in changed - counts)  # measured, where they were not
+    assert lists == ("parts.tally.count.list.come.weight" in counts)
+    others = {name for name in changed - counts if ".scale." not in name}  # measured, where not yet
+    assert lists == bool(others)
+    assert all(name.startswith("parts.things.") for name in others)
     losses = [line for line in log_of(tmp_path / "run") if "loss" in line]
     assert [line["step"] for line in losses] == [1, 2, 3, 4]
     assert all(0 <= line["counted_all"] <= 1 for line in losses)
@@ -201,13 +211,33 @@ def test_the_stage_trains_the_tally_and_nothing_else(tmp_path):
     assert same_weights(other, weights_of(again))
 
 
+def test_what_windows_hold_is_learned_from_what_is_there():
+    torch.manual_seed(0)
+    counting = Counting(8, 16, WINDOW, lists=True)
+    true = SortDensities(
+        held=torch.rand(1, 2, 9, HELD),
+        there=torch.zeros(1, 2, 9, SORTS),
+        new=torch.zeros(1, 2, 9, SORTS),
+    )
+    none = torch.zeros(1, 2, 9)
+
+    def loss_of(held):
+        counted = counting(*given, WINDOW, held.view(1, 2, 3, 3, HELD) / 9)
+        return tally_loss(counted, none, none, true) - listing_loss(counted.listed, true)
+
+    given = torch.zeros(1, 2, 3, 3, 16), torch.zeros(1, 2, 3, 3, 8)
+    assert loss_of(true.held) < loss_of(true.held + 0.3) - 10
+    assert loss_of(true.held) < loss_of(true.held * 0) - 10
+
+
 def test_how_many_there_are_is_told_by_moments_and_by_sorts():
     come = torch.tensor([[[0.0, 0.0, 2.0, 1.0, *[-9.0] * 6]]])
     counts = torch.full((1, SORTS, MOST_LISTED + 1), -20.0)
     counts[..., 0] = 20.0
     counts[0, 5, :4] = torch.tensor([-9.0, 0.0, 0.0, 3.0])
-    listed = Listed(density=torch.zeros(1, 2, SORTS), counts=counts, shown=torch.zeros(1, SORTS, 4))
-    counted = Counted(first=come, density=come, come=come, listed=listed)
+    none = torch.zeros(1, 2, SORTS)
+    listed = Listed(there=none, new=none, come=none, counts=counts, shown=none)
+    counted = Counted(first=come, density=come, come=come, held=none, listed=listed)
     assert counted.in_all().argmax() == 3
     assert counted.by_sort()[0].nonzero().tolist() == [[5]]
     assert counted.by_sort()[0, 5] == 3
@@ -219,7 +249,9 @@ def test_how_many_there_are_is_told_by_moments_and_by_sorts():
 def test_the_language_model_learns_to_read_the_list_and_changes_nothing_of_it(tmp_path):
     torch.manual_seed(5)
     told = {"tells_average": True, "tells_count": True, "tells_list": True}
-    save_model(small_model(**told, training={"align": {}, "instruct": {}}), tmp_path / "initial")
+    initial = small_model(**told, training={"align": {}, "instruct": {}})
+    torch.nn.init.zeros_(initial.parts.tally.count.list.come.bias)  # it says that there are many
+    save_model(initial, tmp_path / "initial")
     path = write_recipe(
         tmp_path / "instruct.toml",
         drop=("model",),
@@ -243,6 +275,8 @@ def test_the_language_model_learns_to_read_the_list_and_changes_nothing_of_it(tm
     learns = {n for n, p in stage.video.parts.tally.named_parameters() if p.grad is not None}
     assert {"list.colour.weight", "list.shown.weight", "tell.weight"} <= learns
     assert not any(name.startswith("count.") for name in learns)
+    assert "tell_held.weight" in learns
+    assert all(p.grad is None for p in stage.video.parts.things.parameters())
 
 
 def test_a_list_needs_two_heads_that_can_be_told(tmp_path):
@@ -267,9 +301,15 @@ def test_a_model_without_a_tally_is_refused(tmp_path):
         follow(tally_recipe(tmp_path))
     with pytest.raises(RecipeError, match="of the tally stage needs keep_learned = true"):
         follow(tally_recipe(tmp_path, changes={"tells_count": True}))
+    save_model(small_model(tells_average=True, tells_count=True), tmp_path / "counts")
+    listing = {"changes": {"tells_list": True}, "keep_learned": True}
+    with pytest.raises(RecipeError, match=r"no place for parts\.tally\.count\.enter\.weight"):
+        follow(tally_recipe(tmp_path, initial=str(tmp_path / "counts"), **listing))
     added = {"changes": {"tells_count": True, "tells_list": True}, "keep_learned": True}
     made = weights_of(follow(tally_recipe(tmp_path, **added)))
     assert made["parts.tally.count.list.read.2.weight"].any()
+    assert made["parts.things.read.2.weight"].any()
+    assert not made["parts.tally.tell_held.weight"].any()
     assert made["parts.tally.list.norm.weight"].eq(0.5).all()
     scores = next(line for line in log_of(tmp_path / "run") if "validation_listed" in line)
     assert 0 <= scores["validation_listed_all"] <= scores["validation_listed"] <= 1

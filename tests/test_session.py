@@ -241,9 +241,13 @@ def test_a_list_comes_on_top_of_what_is_pooled(film, model, weighting, window):
     told = {"tells_average": True, "tells_count": True, "tells_list": True}
     session = Session.open([film], small_model(seed=6, **told))
     choice = PoolingChoice(weighting=weighting, window=None if weighting == "none" else window)
+    read = []
+    session.model.parts.things.register_forward_hook(lambda *_: read.append(1))
     answer = session.ask(QUESTION, pooling=choice, generation=SHORT)
     plain = Session.open([film], model).ask(QUESTION, pooling=choice, generation=SHORT)
     assert answer.token_count == session.token_count(choice) == plain.token_count
+    assert same_answer(session.ask(QUESTION, pooling=choice, generation=SHORT), answer)
+    assert read == [1]  # what patches hold does not depend on the question
 
 
 @pytest.mark.parametrize("budget", [1, 5, 17, 18, 40, 1000])
@@ -386,9 +390,11 @@ def test_a_range_keeps_the_films_own_clock(film, model):
         assert moment.stop_seconds <= 2.0
 
 
+@pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_answers_too(film, dtype, tmp_path):
-    half = small_model(seed=6).to(dtype)
+def test_half_precision_answers_too(film, dtype, lists, tmp_path):
+    told = {"tells_average": lists, "tells_count": lists, "tells_list": lists}
+    half = small_model(seed=6, **told).to(dtype)
     cache = FeatureCache(tmp_path)
     first = Session.open([film], half, cache=cache)
     again = Session.open([film], half, cache=cache)

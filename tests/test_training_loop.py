@@ -68,6 +68,19 @@ def line_recipe(folder, **changes):
     )
 
 
+def test_attention_is_learned_through_plain_matrix_products_on_a_processor(tmp_path):
+    class Watching(LineStage):
+        def loss(self, batch):
+            kernels.append(torch.backends.cuda.flash_sdp_enabled())
+            return super().loss(batch)
+
+    kernels = []
+    before = torch.backends.cuda.flash_sdp_enabled()
+    loop.train(Watching(), line_recipe(tmp_path))
+    assert kernels == [False] * 6
+    assert torch.backends.cuda.flash_sdp_enabled() == before is True
+
+
 def test_accumulated_batches_equal_one_large_batch(tmp_path):
     small, large = LineStage(rows=4), LineStage(rows=8)
     loop.train(small, line_recipe(tmp_path / "small", accumulation=2))

@@ -91,6 +91,30 @@ def test_every_weighting_leaves_as_many_tokens_as_the_window(model, weighting, w
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("weighting", POOLINGS)
+def test_several_questions_about_a_clip_share_its_grid(weighting):
+    told = {"tells_average": True, "tells_count": True, "tells_list": True}
+    model = small_model(seed=2, tells_magnitude=True, **told)
+    torch.nn.init.normal_(model.parts.things.read[-1].weight)
+    torch.nn.init.normal_(model.parts.tally.tell_held.weight)
+    clips, clip_of = some_features(2), torch.tensor([1, 0, 1])
+    relevance = model.relevance(clips[clip_of], QUESTIONS)
+    read = []
+    model.parts.things.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+    shared = model.visual_tokens(clips, relevance, weighting=weighting, clip_of=clip_of)
+    apart = model.visual_tokens(clips[clip_of], relevance, weighting=weighting)
+    torch.testing.assert_close(shared.tokens, apart.tokens)
+    assert not torch.allclose(shared.tokens[0], shared.tokens[1])
+    known = model.read_things(clips)
+    assert read == [2, 3, 2]
+    again = model.visual_tokens(
+        clips, relevance, weighting=weighting, clip_of=clip_of, things=known
+    )
+    assert torch.equal(again.tokens, shared.tokens)
+    assert read == [2, 3, 2]
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("shape", [(1, 6, 6), (5, 6, 6), (3, 2, 9), (33, 6, 6)])
 def test_grids_of_other_sizes_fit(model, shape):
     features = some_features(1, *shape)

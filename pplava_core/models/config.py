@@ -53,7 +53,8 @@ class VideoLMConfig:
     tells_count: bool = False
     "Whether a token is also told how many of the asked-for things there are, in all the film."
     tells_list: bool = False
-    "Whether tokens that list these things, one each, follow those of the windows."
+    """Whether tokens that list these things, one each, follow those of the windows, which are told
+    which things they hold."""
     most_time_steps: int | None = None
     "Windows grow in time so that no film leaves more steps than this; None lets them be."
     projector_order: str = "pool_first"

@@ -149,6 +149,17 @@ class VideoLM(nn.Module):
         aligner = self._aligner()
         return aligner.embed_patches(features.to(aligner.device, aligner.dtype))
 
+    def read_things(self, features: Tensor) -> Tensor | None:
+        """Return which things each patch holds, ``(B, T, H, W, K)``; None where none are read.
+
+        Args:
+            features: ``(B, T, H, W, D)``.
+        """
+        if not self.config.tells_list:
+            return None
+        things: Tensor = self.parts.read_things(features)
+        return things
+
     def relevance(
         self, features: Tensor, texts: Sequence[str], *, patches: Tensor | None = None
     ) -> Tensor:
@@ -186,15 +197,19 @@ class VideoLM(nn.Module):
         window: Window | None = None,
         weighting: str | None = None,
         source: ClipSource | None = None,
+        clip_of: Tensor | None = None,
+        things: Tensor | None = None,
     ) -> VisualTokens:
         """Pool grids by relevance and project them into the language model's space.
 
         Args:
-            features: ``(B, T, H, W, D)``.
+            features: ``(B, T, H, W, D)``, or as many as there are clips where `clip_of` is given.
             relevance: ``(B, T, H, W)``; not needed for those of `UNGUIDED`.
             window: what to merge; the config's for films if None.
             weighting: one of `WEIGHTINGS`; the config's if None.
             source: what the clip is, where its kind matters to the arrangement.
+            clip_of: ``(B,)``: of which clip each map is, where clips are asked several things.
+            things: what `read_things` makes of the features, where it is known already.
 
         Returns:
             Tokens ``(B, N, D_llm)``.
@@ -208,19 +223,35 @@ class VideoLM(nn.Module):
             known = ", ".join(WEIGHTINGS)
             raise UsageError(f"unknown weighting {weighting!r}; choose one of: {known}")
         if weighting == "native":
+            features = features if clip_of is None else features[clip_of]
             return cast(VisualTokens, self.parts.native(features, source))
         grid_size = _grid_size(features)
         window = Window((1, 1, 1)) if weighting == "none" else window or self.config.window
         if self.config.projector_order == "pool_first":
-            tokens = self._pool_then_project(features, relevance, window, weighting)
+            things = self.read_things(features) if things is None else things
+            tokens = self._pool_then_project(
+                features, relevance, window, weighting, clip_of, things
+            )
         else:
+            features = features if clip_of is None else features[clip_of]
             tokens = self._project_then_pool(features, relevance, window, weighting)
         return cast(VisualTokens, self.parts.arrange(tokens, window.output_size(grid_size), source))
 
     def _pool_then_project(
-        self, features: Tensor, relevance: Tensor | None, window: Window, weighting: str
+        self,
+        clips: Tensor,
+        relevance: Tensor | None,
+        window: Window,
+        weighting: str,
+        clip_of: Tensor | None,
+        things: Tensor | None,
     ) -> Tensor:
         """Return ``(B, N, D_llm)`` in the paper's order, which is also the cheapest."""
+
+        def each(of_clips: Tensor) -> Tensor:
+            return of_clips if clip_of is None else of_clips[clip_of]
+
+        features = each(clips)
         pooled = self._pooled(features, relevance, window, weighting)
         aligned = None
         if self.parts.takes_aligned:
@@ -229,7 +260,9 @@ class VideoLM(nn.Module):
         if self.config.tells_magnitude:
             told["magnitudes"] = self._magnitudes(features, relevance, window)
         if self.config.tells_average:
-            told["averages"] = pooling.pool(features, None, window=window)
+            told["averages"] = each(pooling.pool(clips, None, window=window))
+        if things is not None:
+            told["held"] = each(pooling.pool(things, None, window=window))
         grid_size = _grid_size(features)
         tokens: Tensor = self.parts.project(pooled, aligned, grid_size, window, **told)
         return tokens

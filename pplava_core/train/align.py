@@ -94,8 +94,6 @@ class AlignStage:
     def __init__(self, recipe: Recipe, model: VideoLM) -> None:
         self.recipe, self.video = recipe, model
         self.model = Learner(model)
-        # On a CPU the fused kernel's backward pass would take half of every step.
-        model.parts.tower.vision.set_attn_implementation("eager")
         self.size = model.config.pixels.height
         self.grid = (model.parts.tower.rows,) * 2
         self.pairs = PairSource(recipe.data.path, model.config.pixels) if recipe.data.path else None

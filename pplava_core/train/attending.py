@@ -4,7 +4,8 @@ The answer to "which is larger, the ring or the star?" stands in the question, a
 description names next stands in some of the visual tokens. That a model knows which does not
 make it look there: of all that it learns, attention that copies comes last. So the instruct stage
 tells one head of some layers where to look, and another which token of the tally's list, and asks
-of every visual token how many of the things that were asked for it holds. Knows attention, states
+of every visual token how many of the things that were asked for it holds, and of what is read off
+its patches how many things of every sort. Knows attention, states
 and coverage; no pixels and no words.
 """
 
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pplava_core.models.backbones.nano_list import MOST_LISTED, SORTS, Listed, in_order
+from pplava_core.models.backbones.nano_list import MOST_LISTED, Listed, in_order
 from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted
+from pplava_core.models.backbones.nano_things import HELD, SORTS
 from pplava_core.shapes.descriptions import telling_order
-from pplava_core.shapes.scene import COLOURS, KINDS, Scene, Thing
+from pplava_core.shapes.scene import COLOURS, DIGITS, FACES, KINDS, LETTERS, Scene, Thing
 from pplava_core.train.mentions import zero_linear
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
@@ -29,6 +31,7 @@ from pplava_core.window import Window
 _HEAD, _LIST_HEAD = -1, -2
 "The head of a layer that is told where to look, and the one that goes by the list."
 _COLOURS = tuple(COLOURS)
+_MARKS = (*FACES, *DIGITS, *LETTERS)
 _SEEN = 0.15
 "Patches' worth of a thing below which a frame does not count it."
 _HOLDS = 0.25
@@ -39,7 +42,9 @@ _MOSTLY = 0.7
 _APART_SHARE = 20.0
 _FIRST_SHARE = 0.5
 _SORT_APART_SHARE, _SORT_SHARE = 5.0, 0.5
-_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "listing": 0.2, "tally": 0.4}
+_SHARES = {"looking": 0.08, "copying": 0.15, "density": 0.2, "listing": 0.2, "tally": 0.05}
+"""A tally's gradients are many times as long as the others. AdamW does not care, but the clipping
+of all together does."""
 
 
 class Held(NamedTuple):
@@ -74,6 +79,26 @@ def _first_seen(counted: Tensor) -> Tensor:
     seen = whole >= _MOSTLY * whole.amax(2, keepdim=True)
     first = seen & (seen.cumsum(2) == 1)
     return torch.where(first, counted / whole.clamp(min=_LEAST), 0.0)
+
+
+class SortDensities(NamedTuple):
+    """What the windows of packs hold, sort by sort."""
+
+    held: Tensor
+    "``(P, T, N / T, HELD)``: how many things of each sort and mark, whatever is asked."
+    there: Tensor
+    "``(P, T, N / T, SORTS)``: how many of the asked-for things of each sort."
+    new: Tensor
+    "``(P, T, N / T, SORTS)``: how many of them are first seen there."
+
+    @property
+    def come(self) -> Tensor:
+        """``(P, T, SORTS)``: how many of each sort had come by each moment."""
+        return self.new.sum(2).cumsum(1).round().long().clamp(max=MOST_LISTED)
+
+    def to(self, device: torch.device) -> SortDensities:
+        """Return the same on a device."""
+        return SortDensities(*(one.to(device) for one in self))
 
 
 class DensityHeads(nn.Module):
@@ -120,50 +145,74 @@ def _density_missed(told: Tensor, true: Tensor) -> Tensor:
     return _APART_SHARE * functional.mse_loss(told, true) + moments
 
 
-def tally_loss(counted: Counted, there: Tensor, new: Tensor, sorts: Tensor | None = None) -> Tensor:
+def tally_loss(
+    counted: Counted, there: Tensor, new: Tensor, true: SortDensities | None = None
+) -> Tensor:
     """Return how far what a tally counted is from the true densities ``(P, T, N / T)``.
 
     Args:
         counted: by the tally.
         there: see `density_loss`.
         new: see `density_loss`.
-        sorts: see `true_sorts`; needed where the tally lists.
+        true: the same sort by sort; needed where the tally lists.
     """
     first = _density_missed(counted.first.view(there.shape), there)
     come = functional.cross_entropy(counted.come.flatten(0, 1), true_come(new).flatten())
     loss = density_loss(counted.density, there, new) + _FIRST_SHARE * first + come
     if counted.listed is None:
         return loss
-    assert sorts is not None
-    return loss + listing_loss(counted.listed, sorts)
+    assert counted.held is not None
+    assert true is not None
+    return loss + _sorts_missed(counted.held, true.held) + listing_loss(counted.listed, true)
 
 
-def listing_loss(listed: Listed, true: Tensor) -> Tensor:
+def listing_loss(listed: Listed, true: SortDensities) -> Tensor:
     """Return how far what was read off of each sort is from what is there.
 
     Args:
         listed: by the tally.
-        true: ``(P, N, SORTS)``, see `true_sorts`.
+        true: by the renderer.
     """
-    apart = functional.mse_loss(listed.density, true)
-    every = functional.smooth_l1_loss(listed.density.sum(1), true.sum(1))
-    counts = functional.cross_entropy(listed.counts.flatten(0, 1), true_counts(true).flatten())
-    return SORTS * (_SORT_APART_SHARE * apart + _SORT_SHARE * (every + counts))
+    come = true.come
+    by_moment = functional.cross_entropy(listed.come.flatten(0, 2), come.flatten())
+    counts = functional.cross_entropy(listed.counts.flatten(0, 1), come[:, -1].flatten())
+    loss = _sorts_missed(listed.there, true.there) + _sorts_missed(listed.new, true.new)
+    return loss + SORTS * _SORT_SHARE * (by_moment + counts)
 
 
-def true_sorts(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -> Tensor:
-    """Return ``(P, N, SORTS)``: how many of each pack's things are new in a window, by sort."""
-    new = held.new.flatten(2)
-    true = torch.zeros(len(packs), new.shape[2], SORTS)
-    for number, pack in enumerate(packs):
+def _sorts_missed(told: Tensor, true: Tensor) -> Tensor:
+    """Return how far densities ``(P, N, K)`` are from true ones ``(P, T, N / T, K)``.
+
+    Each token's by itself, and the sums of each moment.
+    """
+    told = told.view(true.shape)
+    apart = functional.mse_loss(told, true)
+    moments = functional.smooth_l1_loss(told.sum(2), true.sum(2))
+    return true.shape[-1] * (_SORT_APART_SHARE * apart + _SORT_SHARE * moments)
+
+
+def sort_densities(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -> SortDensities:
+    """Return what the windows of each pack hold, sort by sort.
+
+    Args:
+        held: of the clips, thing by thing.
+        packs: what is asked.
+        scenes: what the clips show.
+    """
+    shape = held.counted.shape[2:]
+    every = torch.zeros(len(scenes), *shape, HELD)
+    for clip, scene in enumerate(scenes):
+        for number, thing in enumerate(scene.things):
+            every[clip, ..., sort_of(thing)] += held.counted[clip, number]
+            if thing.mark:
+                every[clip, ..., SORTS + _MARKS.index(thing.mark)] += held.counted[clip, number]
+    there, new = torch.zeros(2, len(packs), *shape, SORTS)
+    for row, pack in enumerate(packs):
         for target in pack.targets:
-            true[number, :, sort_of(scenes[pack.clip].things[target])] += new[pack.clip, target]
-    return true
-
-
-def true_counts(sorts: Tensor) -> Tensor:
-    """Return ``(P, SORTS)``: how many of each sort the densities ``(P, N, SORTS)`` add up to."""
-    return sorts.sum(1).round().long().clamp(max=MOST_LISTED)
+            sort = sort_of(scenes[pack.clip].things[target])
+            there[row, ..., sort] += held.counted[pack.clip, target]
+            new[row, ..., sort] += held.new[pack.clip, target]
+    return SortDensities(held=every[[pack.clip for pack in packs]], there=there, new=new)
 
 
 def sort_of(thing: Thing) -> int:
@@ -209,14 +258,14 @@ def attended_loss(
     density = heads.loss([state[:, 1 : 1 + windows] for state in states], there, new)
     parts = {"looking": looking, "copying": copying, "density": density}
     if counted is not None:
-        sorts = None
+        true = None
         if counted.listed is not None:
-            sorts = true_sorts(held, packs, scenes).to(copies.device)
+            true = sort_densities(held, packs, scenes).to(copies.device)
             told = [told_sorts(note, scenes[p.clip]) for note, p in zip(notes, packs, strict=True)]
             listed = in_order(counted.by_sort())
             going = [following_loss(one, told, listed, 1 + windows, before) for one in looks]
             parts["listing"] = torch.stack(going).mean()
-        parts["tally"] = tally_loss(counted, there, new, sorts)
+        parts["tally"] = tally_loss(counted, there, new, true)
     loss = torch.stack([_SHARES[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.item() for name, part in parts.items()}
 

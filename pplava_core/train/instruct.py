@@ -102,6 +102,7 @@ class InstructStage:
         "video.parts.clock.",
         "video.parts.magnitude.",
         "video.parts.average.",
+        "video.parts.things.",
         "video.parts.tally.",
         "video.llm.",
         "video.aligner.text.",
@@ -135,7 +136,7 @@ class InstructStage:
                 "where to look, and one goes by the list"
             )
         model.eval()
-        # On a CPU the fused kernel's backward pass would take half of every step.
+        # The fused kernel does not say where it looks.
         model.llm.set_attn_implementation("eager")
         counts = {"films": data.clips - stills, "stills": stills, "long": data.long_clips}
         counts = {name: count for name, count in counts.items() if count}
@@ -324,9 +325,10 @@ class InstructStage:
             relevance = batch.targets.to(model.device)
         features = batch.features.to(model.device).float()
         tokens = model.visual_tokens(
-            features[clip_of],
+            features,
             relevance.reshape(-1, *features.shape[1:4]),
             window=batch.window,
+            clip_of=clip_of,
         ).tokens
         lengths = batch.lengths_seconds.to(model.device)
         if not lengths.any():

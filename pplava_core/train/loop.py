@@ -12,12 +12,13 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pplava_core.atomic import replacing
 from pplava_core.errors import RecipeError
@@ -200,9 +201,10 @@ def _one_step(
     totals: dict[str, float] = {}
     for _ in range(parts):
         batch = next(batches)
-        with accelerator.autocast():
-            loss, numbers = stage.loss(batch)
-        accelerator.backward(loss / parts)
+        with _plain_attention(accelerator.device):
+            with accelerator.autocast():
+                loss, numbers = stage.loss(batch)
+            accelerator.backward(loss / parts)
         for name, value in {"loss": loss.item(), **numbers}.items():
             totals[name] = totals.get(name, 0.0) + value / parts
     if not math.isfinite(totals["loss"]):
@@ -218,6 +220,11 @@ def _one_step(
     optimiser.zero_grad()
     totals["learning_rate"] = schedule.get_last_lr()[0]
     return totals
+
+
+def _plain_attention(device: torch.device) -> AbstractContextManager[Any]:
+    """Leave attention to matrix products on a CPU, where the fused kernel's backward is slow."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _average_gradients(accelerator: Any, parameters: list[nn.Parameter]) -> None:

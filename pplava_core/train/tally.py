@@ -1,4 +1,4 @@
-"""A stage for nano's tally alone: it learns to count, all else is frozen.
+"""A stage for nano's tally alone, and for what reads things off patches: all else is frozen.
 
 Beside the language model a tally learns slowly, since the tokens that it reads change, and every
 step costs the language model's time. Alone a step takes a fraction of that.
@@ -16,12 +16,12 @@ from pplava_core.errors import RecipeError
 from pplava_core.models.backbones.nano_tally import Counted
 from pplava_core.models.videolm import VideoLM
 from pplava_core.train.attending import (
+    SortDensities,
     held_by_tokens,
     of_packs,
+    sort_densities,
     tally_loss,
     true_come,
-    true_counts,
-    true_sorts,
 )
 from pplava_core.train.batches import InstructBatch
 from pplava_core.train.features import Progress
@@ -41,8 +41,8 @@ class Compared(NamedTuple):
     "``(P, T, N / T)``: how many of the asked-for things lie in a window."
     new: Tensor
     "``(P, T, N / T)``: how many of them are seen there for the first time."
-    sorts: Tensor | None
-    "The densities sort by sort, see `true_sorts`; None where the tally lists nothing."
+    sorts: SortDensities | None
+    "The same sort by sort; None where the tally lists nothing."
 
 
 class TallyStage(InstructStage):
@@ -57,7 +57,7 @@ class TallyStage(InstructStage):
         RecipeError: the model has no tally.
     """
 
-    trained = ("video.parts.tally.count.",)
+    trained = ("video.parts.things.", "video.parts.tally.count.")
 
     def __init__(self, recipe: Recipe, model: VideoLM, *, progress: Progress | None = None) -> None:
         if model.parts.tally is None:
@@ -74,7 +74,7 @@ class TallyStage(InstructStage):
             "counted_all": (counted.in_all().argmax(-1) == come[:, -1]).float().mean().item(),
         }
         if sorts is not None:
-            exact = (counted.by_sort() == true_counts(sorts)).all(1)
+            exact = (counted.by_sort() == sorts.come[:, -1]).all(1)
             scores["listed_all"] = exact.float().mean().item()
         return loss, scores
 
@@ -101,7 +101,7 @@ class TallyStage(InstructStage):
                 hits = (told[number] == true[number].round())[whole[number]]
                 right.setdefault(f"{name}_there", []).extend(hits.float().tolist())
             if sorts is not None:
-                listed, things = counted.by_sort(), true_counts(sorts)
+                listed, things = counted.by_sort(), sorts.come[:, -1]
                 found = torch.minimum(listed, things).sum(1) / things.sum(1).clamp(min=1)
                 exact = (listed == things).all(1).float()
                 of_all = [pack.questions[0].type == "count" for pack in batch.packs]
@@ -120,7 +120,7 @@ class TallyStage(InstructStage):
         there, new = (of_packs(one, batch.packs).to(device) for one in (held.counted, held.new))
         sorts = None
         if counted[0].listed is not None:
-            sorts = true_sorts(held, batch.packs, batch.scenes).to(device)
+            sorts = sort_densities(held, batch.packs, batch.scenes).to(device)
         return Compared(counted=counted[0], there=there, new=new, sorts=sorts)
 
 

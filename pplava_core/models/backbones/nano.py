@@ -2,7 +2,8 @@
 
 It says which features a frame has, how tokens are made of what is pooled, and how a question is
 worded for the language model. The transformer and the language model are transformers'
-own classes; only the stem and what `nano_tokens`, `nano_tally` and `nano_list` tell it are its own.
+own classes; only the stem and what `nano_tokens`, `nano_things`, `nano_tally` and `nano_list` tell
+it are its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from pplava_core.errors import ModelError, UsageError
 from pplava_core.models.backbones.nano_tally import Tally
+from pplava_core.models.backbones.nano_things import HeldThings
 from pplava_core.models.backbones.nano_tokens import (
     Average,
     Clock,
@@ -31,6 +33,8 @@ from pplava_core.window import Size, Window
 
 USER, ASSISTANT, END = "<user>", "<assistant>", "<end>"
 FRAMES_PER_BATCH = 16
+FRAMES_READ_TOGETHER = 64
+"So that the hidden layer of what is read off an hour's patches needs little room."
 _REMEMBERED_QUESTIONS = 4
 _CONTENT_SPREAD = 0.5
 
@@ -122,6 +126,7 @@ class NanoParts(nn.Module):
         self.clock = Clock(llm_width)
         self.magnitude = Magnitude(llm_width) if config.tells_magnitude else None
         self.average = Average(width, llm_width) if config.tells_average else None
+        self.things = HeldThings(width) if config.tells_list else None
         self.tally: Tally | None = None
         if config.tells_count:
             self.tally = Tally(width, llm_width, config.window, lists=config.tells_list)
@@ -132,6 +137,16 @@ class NanoParts(nn.Module):
     takes_counts = True
     takes_lists = True
     whole_picture_tile = 0
+
+    def read_things(self, features: Tensor) -> Tensor:
+        """Return ``(B, T, H, W, HELD)``: which things each patch holds, see `HeldThings`.
+
+        Args:
+            features: ``(B, T, H, W, D)``.
+        """
+        assert self.things is not None
+        frames = torch.split(features.to(self.things.dtype), FRAMES_READ_TOGETHER, dim=1)
+        return torch.cat([self.things(some) for some in frames], dim=1)
 
     def preparation(self, kind: str, *, native: bool = False) -> Preparation:
         """Say how an input's pictures are made ready: resized, whatever it is."""
@@ -154,6 +169,7 @@ class NanoParts(nn.Module):
         window: Window,
         magnitudes: Tensor | None = None,
         averages: Tensor | None = None,
+        held: Tensor | None = None,
     ) -> Tensor:
         """Make tokens of pooled features.
 
@@ -169,6 +185,8 @@ class NanoParts(nn.Module):
             window: what pooled it.
             magnitudes: ``(B, T', H', W')``, how relevant each window is.
             averages: ``(B, T', H', W', D)``, what the windows hold whatever is asked.
+            held: ``(B, T', H', W', HELD)``, the average of what was read off their patches
+                (`read_things`).
 
         Returns:
             ``(B, T' H' W', D_llm)``, time slowest; where things are listed, the list follows.
@@ -182,7 +200,7 @@ class NanoParts(nn.Module):
         placed: Tensor = self.norm(tokens) + self.places(grid_size, window)
         if self.tally is not None and self.average is not None and averages is not None:
             linear = self.average.scale.standardised(averages)
-            told: Tensor = self.tally(placed, linear, window)
+            told: Tensor = self.tally(placed, linear, window, held)
             return told
         return placed.flatten(1, 3)
 

@@ -2,7 +2,7 @@
 
 A language model that describes what it sees has to come to every thing once. To find what it has
 not named yet is hard for attention, which asks what is alike; to go down a list is easy. Knows
-states of the tally's tokens; no films and no words.
+states of the tally's tokens and what their windows hold; no films and no words.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-COLOURS, KINDS = 8, 6
-"How many of each there are. A thing of one and of the other is of a sort."
-SORTS = COLOURS * KINDS
+from pplava_core.models.backbones.nano_things import COLOURS, KINDS, SORTS
+
 MOST_LISTED = 9
 "How long a list is; as a number of things it stands for all above it, too."
 _WEIGHED_APART = 4
 "Numbers of one sort from this one on are weighed alike: so many are rare."
 _HIDDEN_WIDTH = 256
-_ADDING_WIDTH = 128
-_SURE = 4.0
-"By how much, as a logit, a number is less likely for each thing that the sum is off it."
+_ADDING_WIDTH, _WEIGHING_WIDTH = 64, 128
+_NONE_AT_FIRST = 8.0
+"Of most sorts there is none; all alike would say before training that there are many things."
 _LEAST = 1e-3
 _UNLIKELY = 1e-6
 _SPREAD = 0.5
@@ -30,10 +30,15 @@ _SPREAD = 0.5
 
 
 class Listed(NamedTuple):
-    """What was read off ``N`` windows."""
+    """What was read off the ``N`` windows of ``T'`` moments."""
 
-    density: Tensor
-    "``(B, N, SORTS)`` float32: how many things of each sort are new in each window."
+    there: Tensor
+    "``(B, N, SORTS)`` float32: how many of the asked-for things of each sort lie in each window."
+    new: Tensor
+    "``(B, N, SORTS)`` float32: how many of them are new there."
+    come: Tensor
+    """``(B, T', SORTS, MOST_LISTED + 1)`` float32: logits of how many of each sort had come by each
+    moment, as far as that sort's own sums tell."""
     counts: Tensor
     "``(B, SORTS, MOST_LISTED + 1)`` float32: logits of how many of each sort ever come."
     shown: Tensor
@@ -43,9 +48,10 @@ class Listed(NamedTuple):
 class Listing(nn.Module):
     """Counts the asked-for things of each sort.
 
-    How many of each sort are new in a window is read off the tokens and added up, as all things
-    are counted (`nano_tally.Counting`). How likely each number is follows from how near the sum
-    is, and from what all the sums together are.
+    Which things a window holds is known. What is read off its token says how many of them were
+    asked for and how many are new. The sums of every moment go through a recurrent network, as
+    those of all things do (`nano_tally.Counting`), the same one for every sort; how likely each
+    number is also follows from what the sums of all sorts are together.
 
     Args:
         entry_width: of what is known of a token.
@@ -58,43 +64,55 @@ class Listing(nn.Module):
         self.enter = nn.Linear(entry_width, llm_width)
         self.look = layers
         self.norm = nn.LayerNorm(llm_width)
-        tell = nn.Linear(_HIDDEN_WIDTH, SORTS)
-        nn.init.zeros_(tell.weight)
-        nn.init.zeros_(tell.bias)
-        self.read = nn.Sequential(nn.Linear(llm_width, _HIDDEN_WIDTH), nn.GELU(), tell)
+        self.read = nn.Sequential(
+            nn.Linear(llm_width, _HIDDEN_WIDTH), nn.GELU(), _zero(_HIDDEN_WIDTH, 4 * SORTS)
+        )
+        self.add = nn.GRU(4 * (MOST_LISTED + 2), _ADDING_WIDTH, batch_first=True)
+        self.come = _zero(_ADDING_WIDTH, MOST_LISTED + 1)
+        with torch.no_grad():
+            self.come.bias[0] = _NONE_AT_FIRST
         self.weigh = nn.Sequential(
-            nn.Linear(2 * SORTS, _ADDING_WIDTH),
+            nn.Linear(2 * SORTS, _WEIGHING_WIDTH),
             nn.GELU(),
-            nn.Linear(_ADDING_WIDTH, SORTS * (_WEIGHED_APART + 1)),
+            _zero(_WEIGHING_WIDTH, SORTS * (_WEIGHED_APART + 1)),
         )
 
-    def forward(self, known: Tensor, size: float) -> Listed:
+    def forward(self, known: Tensor, held: Tensor, moments: int, size: float) -> Listed:
         """Count every sort.
 
         Args:
-            known: ``(B, N, entry_width)``, of all tokens.
+            known: ``(B, N, entry_width)``, of all tokens, time slowest.
+            held: ``(B, N, SORTS)``: how many things of each sort lie in each window.
+            moments: ``T'``, in which the tokens lie.
             size: of a window, as a multiple of the usual one's.
         """
         state = self.enter(known)
         for look in self.look:
             state = look(state)
         state = self.norm(state)
-        density = self.read(state).float() * size
+        asked, beside, coming, beside_new = self.read(state).float().chunk(4, dim=-1)
+        there = held * (1.0 + asked) + beside * size
+        new = held * coming + beside_new * size
         # Each is learned from its own truth.
-        came = density.sum(1).detach()
-        sums = torch.cat([came, came.round()], dim=-1)
-        whole = torch.arange(MOST_LISTED + 1, device=came.device)
-        near = -_SURE * (came.unsqueeze(-1) - whole).abs()
-        weighed = self.weigh(sums.to(state.dtype)).float().unflatten(-1, (SORTS, -1))
-        weighed = weighed[..., whole.clamp(max=_WEIGHED_APART)]
-        shares = density.detach().clamp(min=0.0)
+        sums = added_up(by_moment(there.detach(), moments), by_moment(new.detach(), moments))
+        each = spelled(sums).flatten(-2).transpose(1, 2)
+        added, _ = self.add(each.flatten(0, 1).to(state.dtype))
+        come = self.come(added).float().unflatten(0, (-1, SORTS)).transpose(1, 2)
+        whole = torch.arange(MOST_LISTED + 1, device=come.device).clamp(max=_WEIGHED_APART)
+        ever = sums[:, -1, :, 2:].flatten(1)
+        weighed = self.weigh(ever.to(state.dtype)).float().unflatten(-1, (SORTS, -1))
+        shares = new.detach().clamp(min=0.0)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=_LEAST)
         shown = torch.einsum("bns,bnd->bsd", shares.to(state.dtype), state)
-        return Listed(density=density, counts=near + weighed, shown=shown)
+        counts = come[:, -1] + weighed[..., whole]
+        return Listed(there=there, new=new, come=come, counts=counts, shown=shown)
 
 
 class ListTokens(nn.Module):
     """Makes a token of each listed thing, by colour, then by kind; those that are left say so.
+
+    Each also says what stands before it on the list (before training, nothing of it), so that what
+    comes next in a description is found by what has just been named.
 
     Args:
         width: of the tokens.
@@ -106,6 +124,8 @@ class ListTokens(nn.Module):
         self.kind = nn.Embedding(KINDS, width)
         self.shown = nn.Linear(width, width, bias=False)
         self.place = nn.Embedding(MOST_LISTED, width)
+        self.after = nn.Embedding(SORTS + 1, width)
+        nn.init.zeros_(self.after.weight)
         self.nothing = nn.Parameter(torch.zeros(width))
         self.norm = nn.RMSNorm(width)
         nn.init.constant_(self.norm.weight, _SPREAD)
@@ -121,7 +141,8 @@ class ListTokens(nn.Module):
         own = shown.gather(1, known.unsqueeze(-1).expand(-1, -1, shown.shape[-1]))
         thing = self.colour(known // KINDS) + self.kind(known % KINDS) + self.shown(own)
         thing = torch.where((sorts < 0).unsqueeze(-1), self.nothing, thing)
-        tokens: Tensor = self.norm(thing + self.place.weight)
+        before = functional.pad(sorts[:, :-1], (1, 0), value=-1) + 1
+        tokens: Tensor = self.norm(thing + self.place.weight + self.after(before))
         return tokens
 
 
@@ -165,3 +186,32 @@ def in_order(counts: Tensor) -> Tensor:
     places = torch.arange(MOST_LISTED, device=counts.device).expand(len(counts), -1).contiguous()
     sorts = torch.searchsorted(ends, places, right=True)
     return torch.where(places < ends[:, -1:], sorts, -1)
+
+
+def spelled(numbers: Tensor) -> Tensor:
+    """Return ``(..., K)``: how near numbers ``(...)`` are to each whole one, and how large."""
+    whole = torch.arange(MOST_LISTED + 1, device=numbers.device)
+    near = (1.0 - (numbers.unsqueeze(-1) - whole).abs()).clamp(min=0.0)
+    return torch.cat([near, numbers.unsqueeze(-1) / MOST_LISTED], dim=-1)
+
+
+def by_moment(density: Tensor, moments: int) -> Tensor:
+    """Add ``(B, N, numbers)`` up to ``(B, moments, numbers)``."""
+    return density.view(len(density), moments, -1, density.shape[-1]).sum(2)
+
+
+def added_up(there: Tensor, new: Tensor) -> Tensor:
+    """Return ``(B, T', ..., 4)``: both sums, the most that were there by then, all that were new.
+
+    Args:
+        there: ``(B, T', ...)``, how many things are there at each moment.
+        new: the same of those that are new.
+    """
+    return torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
+
+
+def _zero(width: int, numbers: int) -> nn.Linear:
+    linear = nn.Linear(width, numbers)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

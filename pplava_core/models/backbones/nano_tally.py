@@ -19,10 +19,14 @@ from pplava_core.models.backbones.nano_list import (
     Listed,
     Listing,
     ListTokens,
+    added_up,
+    by_moment,
     in_all,
     in_order,
     likeliest,
+    spelled,
 )
+from pplava_core.models.backbones.nano_things import HELD, SORTS
 from pplava_core.window import Window
 
 _HEAD_WIDTH = 32
@@ -45,6 +49,9 @@ class Counted(NamedTuple):
     come: Tensor
     """``(B, T', MOST_COUNTED + 1)`` float32: logits of how many had come by each moment; those of
     the last moment are of how many ever come, as far as the moments tell."""
+    held: Tensor | None
+    """``(B, N, HELD)`` float32: how many things of each sort and mark lie in each window, whatever
+    is asked; None where the model tells no list."""
     listed: Listed | None
     "What was counted sort by sort; None where the model tells no list."
 
@@ -74,8 +81,8 @@ class Tally(nn.Module):
     """Tells every token how many of the asked-for things there are, which at first changes nothing.
 
     All tokens of a moment are told the same: how many things are there, how many had come by
-    then, and how many ever come. Where it lists, tokens follow that stand for a
-    thing each, or for the end of the list.
+    then, and how many ever come. Where it lists, each is also told which things its own window
+    holds, and tokens follow that stand for a thing each, or for the end of the list.
 
     Args:
         width: of the features that are averaged.
@@ -89,30 +96,42 @@ class Tally(nn.Module):
         self.count = Counting(width, llm_width, window, lists=lists)
         self.tell = nn.Linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
         nn.init.zeros_(self.tell.weight)
-        self.list = ListTokens(llm_width) if lists else None
+        self.tell_held: nn.Linear | None = None
+        self.list: ListTokens | None = None
+        if lists:
+            self.tell_held = nn.Linear(HELD, llm_width, bias=False)
+            nn.init.zeros_(self.tell_held.weight)
+            self.list = ListTokens(llm_width)
 
-    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Tensor:
+    def forward(
+        self, tokens: Tensor, averages: Tensor, window: Window, held: Tensor | None = None
+    ) -> Tensor:
         """Return tokens that know how many things there are, and after them those of the list.
 
         Args:
             tokens: ``(B, T', H', W', D_llm)``, with their places.
             averages: ``(B, T', H', W', D)``, standardised.
             window: what was averaged.
+            held: ``(B, T', H', W', HELD)``, what the windows' patches hold on average; needed where
+                it lists.
 
         Returns:
             ``(B, N, D_llm)``, time slowest; ``N`` is ``T' H' W'``, and where it lists the length of
             a list more.
         """
-        counted: Counted = self.count(tokens, averages, window)
+        counted: Counted = self.count(tokens, averages, window, held)
         # Counts are learned from the true ones alone, whatever an answer would like them to be.
-        there = _by_moment(counted.density, tokens.shape[1])[..., 0].detach()
+        there = by_moment(counted.density, tokens.shape[1])[..., 0].detach()
         come = _weighed(counted.come.detach().softmax(-1))
         ever = _weighed(counted.in_all().softmax(-1)).unsqueeze(1)
         numbers = torch.cat([spelled(there), come, ever.expand_as(come)], dim=-1)
         added = self.tell(numbers.to(tokens.dtype))[:, :, None, None]
         told: Tensor = (tokens + added).flatten(1, 3)
-        if self.list is None or counted.listed is None:
+        if self.list is None or self.tell_held is None:
             return told
+        assert counted.held is not None
+        assert counted.listed is not None
+        told = told + self.tell_held(counted.held.detach().to(told.dtype))
         listed = self.list(in_order(counted.by_sort()), counted.listed.shown.detach())
         return torch.cat([told, listed], dim=1)
 
@@ -121,7 +140,8 @@ class Counting(nn.Module):
     """Counts the asked-for things of a film.
 
     Every token first looks at all the others, which tells it what is asked for, and how many such
-    things lie in its window is read off its average. Then it is compared with the windows around
+    things lie in its window is read off its average, and in a model that lists off what its patches
+    hold as well. Then it is compared with the windows around
     it at the three moments before, and looks at all the others again; now two numbers are read
     off: how many things lie in the window, and how many of them are seen for the first time. A
     thing that moves, hides or blinks is easily taken for new in part, so the sums are not
@@ -138,15 +158,16 @@ class Counting(nn.Module):
     def __init__(self, width: int, llm_width: int, window: Window, *, lists: bool = False) -> None:
         super().__init__()
         self.patches = _patches_of(window)
-        self.enter = nn.Linear(llm_width + width, llm_width)
+        read_width = width + (HELD if lists else 0)
+        self.enter = nn.Linear(llm_width + read_width, llm_width)
         self.look = _look(llm_width)
-        self.first = Density(width, llm_width, 1)
+        self.first = Density(read_width, llm_width, 1)
         self.tell_first = nn.Linear(1, llm_width)
         nn.init.normal_(self.tell_first.weight, std=_THERE_SPREAD)
         nn.init.zeros_(self.tell_first.bias)
         self.before = Before(llm_width)
         self.look_again = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_AFTER))
-        self.density = Density(width, llm_width, 2)
+        self.density = Density(read_width, llm_width, 2)
         self.add = nn.GRU(4 * (MOST_COUNTED + 2), _ADDING_WIDTH, batch_first=True)
         self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
         nn.init.zeros_(self.come.weight)
@@ -154,13 +175,19 @@ class Counting(nn.Module):
         self.list: Listing | None = None
         if lists:
             looks = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_TO_LIST))
-            self.list = Listing(width + 2 * llm_width + 2, llm_width, looks)
+            self.list = Listing(read_width + 2 * llm_width + 2, llm_width, looks)
 
-    def forward(self, tokens: Tensor, averages: Tensor, window: Window) -> Counted:
+    def forward(
+        self, tokens: Tensor, averages: Tensor, window: Window, held: Tensor | None = None
+    ) -> Counted:
         """Count; see `Tally.forward` for what is taken."""
         grid_size = tokens.shape[1:4]
         size = _patches_of(window) / self.patches
         averages = averages.flatten(1, 3)
+        if self.list is not None:
+            assert held is not None
+            held = held.flatten(1, 3).float() * _patches_of(window)
+            averages = torch.cat([averages, held.detach().to(averages.dtype)], dim=-1)
         shown = torch.cat([tokens.flatten(1, 3), averages], dim=-1)
         state = self.look(self.enter(shown))
         first = self.first(state, averages, size)
@@ -171,17 +198,19 @@ class Counting(nn.Module):
         for look in self.look_again:
             state = look(state)
         density = self.density(state, averages, size)
-        sums = _by_moment(density, grid_size[0]).detach()
-        there, new = sums.unbind(-1)
-        sums = torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
+        sums = added_up(*by_moment(density, grid_size[0]).detach().unbind(-1))
         added, _ = self.add(spelled(sums).flatten(-2).to(state.dtype))
         come: Tensor = self.come(added).float()
         listed = None
         if self.list is not None:
+            assert held is not None
             # What lists things would rather know of them must not cost what counts them.
             seen = [shown, state.detach(), density.detach().to(state.dtype)]
-            listed = self.list(torch.cat(seen, dim=-1), size)
-        return Counted(first=first.squeeze(-1), density=density, come=come, listed=listed)
+            sorts = held.detach()[..., :SORTS]
+            listed = self.list(torch.cat(seen, dim=-1), sorts, grid_size[0], size)
+        return Counted(
+            first=first.squeeze(-1), density=density, come=come, held=held, listed=listed
+        )
 
 
 class Before(nn.Module):
@@ -216,10 +245,11 @@ class Before(nn.Module):
 class Density(nn.Module):
     """Reads numbers off every token that can be added up, as in counting by density maps.
 
-    They are linear in the plain average, of which the state decides the channels.
+    They are linear in the plain average, and in what the patches hold where that is read, of which
+    the state decides the channels.
 
     Args:
-        width: of the features that are averaged.
+        width: of these.
         llm_width: of the states.
         numbers: how many to read.
     """
@@ -239,7 +269,7 @@ class Density(nn.Module):
 
         Args:
             state: ``(B, N, D_llm)``.
-            averages: ``(B, N, D)``.
+            averages: ``(B, N, width)``.
             size: of a window, as a multiple of the usual one's.
 
         Returns:
@@ -252,22 +282,10 @@ class Density(nn.Module):
         return density
 
 
-def spelled(numbers: Tensor) -> Tensor:
-    """Return ``(..., K)``: how near numbers ``(...)`` are to each whole one, and how large."""
-    whole = torch.arange(MOST_COUNTED + 1, device=numbers.device)
-    near = (1.0 - (numbers.unsqueeze(-1) - whole).abs()).clamp(min=0.0)
-    return torch.cat([near, numbers.unsqueeze(-1) / MOST_COUNTED], dim=-1)
-
-
 def _weighed(likely: Tensor) -> Tensor:
     """Return ``(..., K)``: how likely ``(..., K - 1)`` each number is, and how large on average."""
     whole = torch.arange(MOST_COUNTED + 1, device=likely.device, dtype=likely.dtype)
     return torch.cat([likely, (likely @ whole).unsqueeze(-1) / MOST_COUNTED], dim=-1)
-
-
-def _by_moment(density: Tensor, moments: int) -> Tensor:
-    """Add ``(B, N, numbers)`` up to ``(B, moments, numbers)``."""
-    return density.view(len(density), moments, -1, density.shape[-1]).sum(2)
 
 
 def _look(width: int) -> nn.TransformerEncoderLayer:
