@@ -32,6 +32,7 @@ DIRECTIONS = {"still": (0, 0), "left": (-1, 0), "right": (1, 0), "up": (0, -1), 
 FACES = ("smile", "frown")
 DIGITS = tuple("123456789")
 LETTERS = tuple("ACEFHKLPTX")
+MARKS = (*FACES, *DIGITS, *LETTERS)
 MARKED_KINDS = ("circle", "square")
 "Kinds with room for a face, a digit or a letter."
 MAX_THINGS, MAX_BLINKS = 8, 3

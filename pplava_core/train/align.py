@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.models.backbones.nano_tokens import zero_linear
 from pplava_core.models.videolm import VideoLM
 from pplava_core.shapes import questions as world
 from pplava_core.shapes.drawing import draw_redundant_scene, draw_scene
@@ -26,7 +27,6 @@ from pplava_core.shapes.film import film_for_training
 from pplava_core.shapes.prompts import with_lead_in
 from pplava_core.shapes.scene import COLOURS, DIGITS, KINDS, LETTERS, Scene, Thing, scene_seed
 from pplava_core.train.layout import SIZE, counts_told, lay_out, layout_loss
-from pplava_core.train.mentions import zero_linear
 from pplava_core.train.pairs import PairSource
 from pplava_core.train.recipe import Recipe
 

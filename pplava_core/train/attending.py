@@ -21,9 +21,9 @@ from torch.nn import functional
 from pplava_core.models.backbones.nano_list import MOST_LISTED, Listed, in_order
 from pplava_core.models.backbones.nano_tally import MOST_COUNTED, Counted
 from pplava_core.models.backbones.nano_things import HELD, SORTS
+from pplava_core.models.backbones.nano_tokens import zero_linear
 from pplava_core.shapes.descriptions import telling_order
-from pplava_core.shapes.scene import COLOURS, DIGITS, FACES, KINDS, LETTERS, Scene, Thing
-from pplava_core.train.mentions import zero_linear
+from pplava_core.shapes.scene import COLOURS, KINDS, MARKS, Scene, Thing
 from pplava_core.train.notes import Notes
 from pplava_core.train.packs import Pack
 from pplava_core.window import Window
@@ -31,7 +31,6 @@ from pplava_core.window import Window
 _HEAD, _LIST_HEAD = -1, -2
 "The head of a layer that is told where to look, and the one that goes by the list."
 _COLOURS = tuple(COLOURS)
-_MARKS = (*FACES, *DIGITS, *LETTERS)
 _SEEN = 0.15
 "Patches' worth of a thing below which a frame does not count it."
 _HOLDS = 0.25
@@ -205,7 +204,7 @@ def sort_densities(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -
         for number, thing in enumerate(scene.things):
             every[clip, ..., sort_of(thing)] += held.counted[clip, number]
             if thing.mark:
-                every[clip, ..., SORTS + _MARKS.index(thing.mark)] += held.counted[clip, number]
+                every[clip, ..., SORTS + MARKS.index(thing.mark)] += held.counted[clip, number]
     there, new = torch.zeros(2, len(packs), *shape, SORTS)
     for row, pack in enumerate(packs):
         for target in pack.targets:

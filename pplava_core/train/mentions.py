@@ -18,15 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pplava_core.models.backbones.nano_tokens import zero_linear
 from pplava_core.shapes.asking import is_clear
 from pplava_core.shapes.descriptions import telling_order
 from pplava_core.shapes.prompts import OPTION_LETTERS
 from pplava_core.shapes.scene import (
     COLOURS,
-    DIGITS,
-    FACES,
     KINDS,
-    LETTERS,
+    MARKS,
     MAX_BLINKS,
     MAX_THINGS,
     MOTIONS,
@@ -34,7 +33,7 @@ from pplava_core.shapes.scene import (
 )
 from pplava_core.train.notes import Notes
 
-_MARKS = ("", *FACES, *DIGITS, *LETTERS)
+_MARKS = ("", *MARKS)
 CLASSES = {
     "count": MAX_THINGS + 1,
     "colour": len(COLOURS),
@@ -124,17 +123,6 @@ class Reading(NamedTuple):
     "``(M, 4)``: which letter an option has."
     ranks: Tensor
     "``(M, MAX_THINGS)``: which of all things it is, as they are told."
-
-
-def zero_linear(width: int, size: int) -> nn.Linear:
-    """Return a head that reads nothing at first.
-
-    Sums of what begins at random would drown what a model has learned before.
-    """
-    head = nn.Linear(width, size)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
 
 
 class MentionHeads(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pplava_core.models.backbones.nano_things import COLOURS, KINDS, SORTS
+from pplava_core.models.backbones.nano_tokens import zero_linear
 
 MOST_LISTED = 9
 "How long a list is; as a number of things it stands for all above it, too."
@@ -65,16 +66,16 @@ class Listing(nn.Module):
         self.look = layers
         self.norm = nn.LayerNorm(llm_width)
         self.read = nn.Sequential(
-            nn.Linear(llm_width, _HIDDEN_WIDTH), nn.GELU(), _zero(_HIDDEN_WIDTH, 4 * SORTS)
+            nn.Linear(llm_width, _HIDDEN_WIDTH), nn.GELU(), zero_linear(_HIDDEN_WIDTH, 4 * SORTS)
         )
         self.add = nn.GRU(4 * (MOST_LISTED + 2), _ADDING_WIDTH, batch_first=True)
-        self.come = _zero(_ADDING_WIDTH, MOST_LISTED + 1)
+        self.come = zero_linear(_ADDING_WIDTH, MOST_LISTED + 1)
         with torch.no_grad():
             self.come.bias[0] = _NONE_AT_FIRST
         self.weigh = nn.Sequential(
             nn.Linear(2 * SORTS, _WEIGHING_WIDTH),
             nn.GELU(),
-            _zero(_WEIGHING_WIDTH, SORTS * (_WEIGHED_APART + 1)),
+            zero_linear(_WEIGHING_WIDTH, SORTS * (_WEIGHED_APART + 1)),
         )
 
     def forward(self, known: Tensor, held: Tensor, moments: int, size: float) -> Listed:
@@ -208,10 +209,3 @@ def added_up(there: Tensor, new: Tensor) -> Tensor:
         new: the same of those that are new.
     """
     return torch.stack([there, new, there.cummax(1).values, new.cumsum(1)], dim=-1)
-
-
-def _zero(width: int, numbers: int) -> nn.Linear:
-    linear = nn.Linear(width, numbers)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear

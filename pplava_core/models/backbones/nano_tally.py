@@ -27,6 +27,7 @@ from pplava_core.models.backbones.nano_list import (
     spelled,
 )
 from pplava_core.models.backbones.nano_things import HELD, SORTS
+from pplava_core.models.backbones.nano_tokens import zero_linear
 from pplava_core.window import Window
 
 _HEAD_WIDTH = 32
@@ -94,13 +95,11 @@ class Tally(nn.Module):
     def __init__(self, width: int, llm_width: int, window: Window, *, lists: bool = False) -> None:
         super().__init__()
         self.count = Counting(width, llm_width, window, lists=lists)
-        self.tell = nn.Linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
-        nn.init.zeros_(self.tell.weight)
+        self.tell = zero_linear(3 * (MOST_COUNTED + 2), llm_width, bias=False)
         self.tell_held: nn.Linear | None = None
         self.list: ListTokens | None = None
         if lists:
-            self.tell_held = nn.Linear(HELD, llm_width, bias=False)
-            nn.init.zeros_(self.tell_held.weight)
+            self.tell_held = zero_linear(HELD, llm_width, bias=False)
             self.list = ListTokens(llm_width)
 
     def forward(
@@ -169,9 +168,7 @@ class Counting(nn.Module):
         self.look_again = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_AFTER))
         self.density = Density(read_width, llm_width, 2)
         self.add = nn.GRU(4 * (MOST_COUNTED + 2), _ADDING_WIDTH, batch_first=True)
-        self.come = nn.Linear(_ADDING_WIDTH, MOST_COUNTED + 1)
-        nn.init.zeros_(self.come.weight)
-        nn.init.zeros_(self.come.bias)
+        self.come = zero_linear(_ADDING_WIDTH, MOST_COUNTED + 1)
         self.list: Listing | None = None
         if lists:
             looks = nn.ModuleList(_look(llm_width) for _ in range(_LOOKS_TO_LIST))
@@ -225,9 +222,7 @@ class Before(nn.Module):
         self.enter = nn.Linear(width, _BEFORE_KEPT)
         self.near = nn.Conv3d(_BEFORE_KEPT + 1, _BEFORE_WIDTH, (3, 3, 3))
         self.far = nn.Conv3d(_BEFORE_WIDTH, _BEFORE_WIDTH, (2, 3, 3))
-        self.leave = nn.Linear(_BEFORE_WIDTH, width)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = zero_linear(_BEFORE_WIDTH, width)
 
     def forward(self, state: Tensor, known: Tensor, grid_size: torch.Size) -> Tensor:
         """Return ``(B, N, D)`` for states ``(B, N, D)`` and counts ``(B, N, 1)`` of a grid."""
@@ -258,11 +253,8 @@ class Density(nn.Module):
         super().__init__()
         self.numbers = numbers
         self.norm = nn.LayerNorm(llm_width)
-        self.channels = nn.Linear(llm_width, numbers * width)
-        self.rest = nn.Linear(llm_width, numbers)
-        for linear in (self.channels, self.rest):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.channels = zero_linear(llm_width, numbers * width)
+        self.rest = zero_linear(llm_width, numbers)
 
     def forward(self, state: Tensor, averages: Tensor, size: float) -> Tensor:
         """Return the densities of every token.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pplava_core.models.backbones.nano_tokens import zero_linear
+
 COLOURS, KINDS = 8, 6
 "How many of each there are. A thing of one and of the other is of a sort."
 SORTS = COLOURS * KINDS
@@ -31,10 +33,9 @@ class HeldThings(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        tell = nn.Linear(_HIDDEN_WIDTH, HELD)
-        nn.init.zeros_(tell.weight)
-        nn.init.zeros_(tell.bias)
-        self.read = nn.Sequential(nn.Linear(width, _HIDDEN_WIDTH), nn.GELU(), tell)
+        self.read = nn.Sequential(
+            nn.Linear(width, _HIDDEN_WIDTH), nn.GELU(), zero_linear(_HIDDEN_WIDTH, HELD)
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -142,13 +142,24 @@ class Average(nn.Module):
     def __init__(self, width: int, llm_width: int) -> None:
         super().__init__()
         self.scale = FeatureScale(width)
-        self.linear = nn.Linear(width, llm_width, bias=False)
-        nn.init.zeros_(self.linear.weight)
+        self.linear = zero_linear(width, llm_width, bias=False)
 
     def forward(self, averages: Tensor) -> Tensor:
         """Return ``(..., D_llm)`` for averages ``(..., D)``."""
         told: Tensor = self.linear(self.scale(averages))
         return told
+
+
+def zero_linear(width: int, size: int, *, bias: bool = True) -> nn.Linear:
+    """Return a linear map that gives zeros before training.
+
+    Sums of what begins at random would drown what a model has learned before.
+    """
+    linear = nn.Linear(width, size, bias=bias)
+    nn.init.zeros_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _centres(length: int, count: int, extent: int, step: int) -> Tensor:
