@@ -218,6 +218,12 @@ def test_some_conversations_end_with_options_or_a_comparison():
     assert {"choice", "larger", "order", "count_colour", "caption"} <= last
 
 
+def test_some_conversations_are_about_anything_from_the_first_question_on():
+    packed = [draw(number, history_share=1.0)[1] for number in range(200)]
+    first = {pack.questions[0].type for pack in packed if pack.talk}
+    assert {"choice", "count_colour", "caption"} <= first
+
+
 def test_two_batches_of_a_step_are_alike_in_shape(stage):
     pairs = [(stage.batch(number), stage.batch(number + 1)) for number in range(0, 24, 2)]
     assert all(

@@ -36,7 +36,7 @@ class Notes:
     copies: list[tuple[int, int]] = field(default_factory=list)
     "Where a token is foretold that the question tells, and where it does."
     told: list[tuple[int, int]] = field(default_factory=list)
-    "Where a description has just named a thing, or is about to, and the thing's number."
+    "Where a description has just named a thing, or is about to or at it, and the thing's number."
 
     def add(self, other: Notes, offset: int) -> None:
         """Add notes whose places begin at another one."""
@@ -57,10 +57,12 @@ def notes_of(question: Question, words: NanoWords, answer_at: int) -> Notes:
     notes.looks += [(end, things) for end, things in said if things]
     notes.copies += _copies(question, words, answer_at)
     if told:
-        # What a description names next must be looked at, and known, before its first word is said.
+        # What a description names next must be looked at, and known, before each of its words is
+        # said: a model that knows of a green star may still go on from "green" to another's kind.
         coming = [
-            (end - _length(mention.words, words), mention.things)
+            (end - words_left, mention.things)
             for end, mention in zip(ends, question.mentions, strict=True)
+            for words_left in range(_length(mention.words, words), 0, -1)
         ]
         notes.looks += coming
         notes.mentions += coming

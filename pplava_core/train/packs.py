@@ -44,9 +44,11 @@ _DESCRIPTIONS = 2
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 _ANOTHER_SUBJECT_SHARE = 0.4
-"How many conversations end with a question of any type, about anything."
+"How many conversations end with a question of any type, about anything; these among them."
+_FREE_SHARE = 0.2
+"How many are such questions from the first on."
 _THERE_SHARE = 0.8
-"""How many of these are about something that is there. After words about one thing it is easy to
+"""How many of all these are about something that is there. After words about one thing it is easy to
 deny another, and a question about nothing is worded like any other."""
 
 
@@ -80,7 +82,10 @@ def draw_pack(clip: int, scene: Scene, kind: str, rng: np.random.Generator, data
     if kind == "films" and rng.random() < data.history_share:
         turns = world.dialogue(scene, rng, int(rng.integers(2, _TURNS + 1)))
         if len(turns) > 1:
-            if rng.random() < _ANOTHER_SUBJECT_SHARE:
+            dice = rng.random()
+            if dice < _FREE_SHARE:
+                turns[:-1] = [_another(scene, rng) for _ in turns[:-1]]
+            if dice < _ANOTHER_SUBJECT_SHARE:
                 turns[-1] = _another(scene, rng)
             return _conversation(clip, turns)
     asked = _allowed(scene, kind, world.all_questions(scene, rng))
