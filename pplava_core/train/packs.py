@@ -48,8 +48,8 @@ _ANOTHER_SUBJECT_SHARE = 0.4
 _FREE_SHARE = 0.2
 "How many are such questions from the first on."
 _THERE_SHARE = 0.8
-"""How many of all these are about something that is there. After words about one thing it is easy to
-deny another, and a question about nothing is worded like any other."""
+"""How many of all these are about something that is there. After words about one thing it is easy
+to deny another, and a question about nothing is worded like any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
