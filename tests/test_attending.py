@@ -103,6 +103,19 @@ def test_a_description_looks_at_a_thing_before_each_of_its_words(words):
         assert row.notes.told == [(place, *things) for place, things in row.notes.looks]
 
 
+def test_a_descriptions_names_count_more_than_its_other_words(words):
+    for _, question in asked(["caption"], range(30)):
+        row = row_about(question, words)
+        least = len(row.labels) ** -0.5
+        more = [number for number, weight in enumerate(row.weights) if weight > least]
+        named = {place for place, _ in row.notes.told}
+        assert {row.places[number] for number in more} == named
+        assert {row.weights[number] for number in more} == {3 * least}
+    for _, question in asked(set(world.TYPES) - {"caption"}, range(5)):
+        row = row_about(question, words)
+        assert set(row.weights) == {len(row.labels) ** -0.5}
+
+
 def test_what_is_not_there_is_not_looked_for(words):
     for _, question in asked(["presence", "colour"]):
         looks = row_about(question, words).notes.looks

@@ -19,6 +19,9 @@ from pplava_core.train.notes import Notes, notes_of
 from pplava_core.train.packs import Pack
 
 _UNSEEN = -1e9
+_NAMING = 3.0
+"""How many times the words count with which a description names a thing, and goes on from there:
+one of a dozen that is wrong, and the whole description is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,14 @@ def row_of(pack: Pack, words: NanoWords) -> Row:
         answer = [*words.tokenizer.encode(question.answer, add_special_tokens=False).ids]
         answer.append(words.end_id)
         if number >= pack.untaught:
+            own = notes_of(question, words, len(asked))
+            telling = {place for place, _ in own.told}
+            foretold = range(len(asked) - 1, len(asked) - 1 + len(answer))
             labels += answer
-            weights += [len(answer) ** -0.5] * len(answer)
-            first = len(ids) + len(asked) - 1
-            places += range(first, first + len(answer))
-            notes.add(notes_of(question, words, len(asked)), len(ids))
+            each = len(answer) ** -0.5
+            weights += [each * (_NAMING if place in telling else 1.0) for place in foretold]
+            places += [len(ids) + place for place in foretold]
+            notes.add(own, len(ids))
         ids += [*asked, *answer]
         parts += [1 if pack.talk else number + 1] * (len(asked) + len(answer))
     return Row(ids=ids, parts=parts, labels=labels, weights=weights, places=places, notes=notes)
