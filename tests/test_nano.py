@@ -30,7 +30,7 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert entry.source == "embedded"
     assert entry.size_bytes <= 20 * MEGABYTES
     model = load_model(entry.folder)
-    for stage in ("align", "tally", "instruct"):
+    for stage in ("align", "tally", "instruct", "things"):
         made = model.config.training[stage]
         recipe = read_recipe(ROOT / made["command"].removeprefix("pplava train --config="))
         assert (recipe.stage, recipe.seed, recipe.steps) == (stage, made["seed"], made["steps"])

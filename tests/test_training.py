@@ -25,6 +25,7 @@ from pplava_core.train.align import (
 )
 from pplava_core.train.instruct import InstructStage
 from pplava_core.train.recipe import read_recipe
+from pplava_core.train.rows import row_of
 from pplava_core.window import Window
 
 
@@ -343,10 +344,11 @@ def test_the_loss_is_on_the_answers_tokens_alone(instruct_stage):
                 embedded = model.prompt_embeddings(tokens, torch.tensor([ids]))
                 said = model.llm(inputs_embeds=embedded).logits[0].log_softmax(-1)
                 start = embedded.shape[1] - len(answer) - 1
-                weight = len(answer) ** -0.5
-                for place, token in enumerate(answer):
+                alone = dataclasses.replace(pack, questions=(question,), untaught=0)
+                weights = row_of(alone, model.words).weights
+                for place, (token, weight) in enumerate(zip(answer, weights, strict=True)):
                     total -= weight * float(said[start + place, token])
-                counted += weight * len(answer)
+                counted += sum(weights)
     assert numbers["answers"] == pytest.approx(total / counted, rel=1e-4)
 
 

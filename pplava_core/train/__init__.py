@@ -62,6 +62,10 @@ def _run_whole(recipe: Recipe, made: dict[str, Any], report: Report | None, prog
 
         made["masks"] = recipe.data.masks and recipe.data.source == "shapes"
         stage: Any = AlignStage(recipe, model)
+    elif recipe.stage == "things":
+        from pplava_core.train.things import ThingsStage
+
+        stage = ThingsStage(recipe, model)
     elif recipe.stage == "tally":
         from pplava_core.train.tally import TallyStage
 

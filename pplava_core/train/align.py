@@ -110,7 +110,8 @@ class AlignStage:
                 targets=None, patch_labels=None,
             )  # fmt: skip
         first = number * data.clips_per_step
-        scenes = [_draw(split, self.recipe.seed, first + i) for i in range(data.clips_per_step)]
+        numbers = range(first, first + data.clips_per_step)
+        scenes = [drawn_scene(split, self.recipe.seed, one) for one in numbers]
         return self._rendered(scenes, rng)
 
     def loss(self, batch: AlignBatch) -> tuple[Tensor, dict[str, float]]:
@@ -193,7 +194,7 @@ class AlignStage:
         frames, texts, clip_of, targets, labels, marks, layouts = [], [], [], [], [], [], []
         data = self.recipe.data
         for number, scene in enumerate(scenes):
-            moments = _draw_moments(scene, rng, data.frames_per_clip)
+            moments = drawn_moments(scene, rng, data.frames_per_clip)
             pictures, coverage = film_for_training(
                 scene, moments, rng, size=self.size, grid=self.grid, codec_share=data.codec_share
             )
@@ -225,12 +226,13 @@ class AlignStage:
         )
 
 
-def _draw(split: str, seed: int, number: int) -> Scene:
+def drawn_scene(split: str, seed: int, number: int) -> Scene:
+    """Draw a scene of a split by its number, now and then a long one of which little matters."""
     drawn = draw_redundant_scene if number % _REDUNDANT_EVERY == 0 else draw_scene
     return drawn(scene_seed(split, seed, number))
 
 
-def _draw_moments(scene: Scene, rng: np.random.Generator, count: int) -> list[float]:
+def drawn_moments(scene: Scene, rng: np.random.Generator, count: int) -> list[float]:
     """Draw moments, some of them while something short is there to be seen."""
     moments = rng.uniform(0.01, 0.99, count)
     key = scene.things[0]

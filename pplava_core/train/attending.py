@@ -59,8 +59,7 @@ class Held(NamedTuple):
 
 def held_by_tokens(coverage: Tensor, window: Window) -> Held:
     """Pool coverage ``(C, things, T, H, W)`` as the tokens are pooled."""
-    whole = coverage.sum((3, 4), keepdim=True)
-    density = torch.where(whole >= _SEEN, coverage / whole.clamp(min=_SEEN), 0.0)
+    density = shared_out(coverage)
     _, rows, columns = window.kernel
     shown, shares = (
         functional.avg_pool3d(one, window.kernel, window.step) for one in (coverage, density)
@@ -162,7 +161,7 @@ def tally_loss(
         return loss
     assert counted.held is not None
     assert true is not None
-    return loss + _sorts_missed(counted.held, true.held) + listing_loss(counted.listed, true)
+    return loss + held_loss(counted.held, true.held) + listing_loss(counted.listed, true)
 
 
 def listing_loss(listed: Listed, true: SortDensities) -> Tensor:
@@ -175,14 +174,14 @@ def listing_loss(listed: Listed, true: SortDensities) -> Tensor:
     come = true.come
     by_moment = functional.cross_entropy(listed.come.flatten(0, 2), come.flatten())
     counts = functional.cross_entropy(listed.counts.flatten(0, 1), come[:, -1].flatten())
-    loss = _sorts_missed(listed.there, true.there) + _sorts_missed(listed.new, true.new)
+    loss = held_loss(listed.there, true.there) + held_loss(listed.new, true.new)
     return loss + SORTS * _SORT_SHARE * (by_moment + counts)
 
 
-def _sorts_missed(told: Tensor, true: Tensor) -> Tensor:
+def held_loss(told: Tensor, true: Tensor) -> Tensor:
     """Return how far densities ``(P, N, K)`` are from true ones ``(P, T, N / T, K)``.
 
-    Each token's by itself, and the sums of each moment.
+    Each window's or patch's by itself, and the sums of each moment.
     """
     told = told.view(true.shape)
     apart = functional.mse_loss(told, true)
@@ -199,12 +198,7 @@ def sort_densities(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -
         scenes: what the clips show.
     """
     shape = held.counted.shape[2:]
-    every = torch.zeros(len(scenes), *shape, HELD)
-    for clip, scene in enumerate(scenes):
-        for number, thing in enumerate(scene.things):
-            every[clip, ..., sort_of(thing)] += held.counted[clip, number]
-            if thing.mark:
-                every[clip, ..., SORTS + MARKS.index(thing.mark)] += held.counted[clip, number]
+    every = torch.stack([by_sort(*one) for one in zip(held.counted, scenes, strict=True)])
     there, new = torch.zeros(2, len(packs), *shape, SORTS)
     for row, pack in enumerate(packs):
         for target in pack.targets:
@@ -212,6 +206,26 @@ def sort_densities(held: Held, packs: Sequence[Pack], scenes: Sequence[Scene]) -
             there[row, ..., sort] += held.counted[pack.clip, target]
             new[row, ..., sort] += held.new[pack.clip, target]
     return SortDensities(held=every[[pack.clip for pack in packs]], there=there, new=new)
+
+
+def by_sort(shares: Tensor, scene: Scene) -> Tensor:
+    """Add up what is held of each of a scene's things, ``(things, ...)``, to ``(..., HELD)``."""
+    held = torch.zeros(*shares.shape[1:], HELD)
+    for number, thing in enumerate(scene.things):
+        held[..., sort_of(thing)] += shares[number]
+        if thing.mark:
+            held[..., SORTS + MARKS.index(thing.mark)] += shares[number]
+    return held
+
+
+def shared_out(coverage: Tensor) -> Tensor:
+    """Return which part of a thing each patch holds, where enough of the thing is seen.
+
+    Args:
+        coverage: ``(..., H, W)``: how much of each patch a thing covers.
+    """
+    whole = coverage.sum((-2, -1), keepdim=True)
+    return torch.where(whole >= _SEEN, coverage / whole.clamp(min=_SEEN), 0.0)
 
 
 def sort_of(thing: Thing) -> int:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pplava_core.errors import RecipeError
 
-STAGES = ("align", "align_base", "tally", "instruct")
+STAGES = ("align", "align_base", "things", "tally", "instruct")
 SOURCES = ("shapes", "pairs")
 RELEVANCES = ("question", "shuffled", "masks")
 _FIXED = ("backbone", "tower", "aligner", "pixels", "training", "format", "name")
@@ -58,7 +58,7 @@ class Data:
     "Films of the instruct stage's training set, rendered and encoded once."
     clips_per_step: int = 8
     frames_per_clip: int = 3
-    "Frames of a film in one step of align, and all of it in align_base."
+    "Frames of a film in one step of align and things, and all of it in align_base."
     patches_per_clip: int = 128
     "Patches that stand for a clip in the align_base stage; more need more room on the disk."
     questions_per_clip: int = 4
@@ -76,7 +76,8 @@ class Data:
     history_share: float = 0.1
     "Part of the instruct stage's conversations: questions with earlier turns before them."
     crowd_share: float = 0.0
-    "Part of the instruct stage's films and pictures drawn evenly from crowds of every size."
+    """Part of the instruct stage's films and pictures drawn evenly from crowds of every size; in
+    the things stage part of the films that are the fuller one of two."""
     count_weight: float = 1.0
     "How much more often than usual a question how many leads a pack, in tally and instruct."
     long_prompt_share: float = 0.1
@@ -180,7 +181,7 @@ class Recipe:
     def _check_stage(self) -> None:
         """Refuse what the stage cannot use."""
         self._check_changes()
-        if self.stage in ("tally", "instruct") and self.data.source != "shapes":
+        if self.stage in ("things", "tally", "instruct") and self.data.source != "shapes":
             raise RecipeError(f"the {self.stage} stage learns from data.source `shapes` only")
         if self.stage == "align_base":
             if self.initial is None or self.text_tower is None or self.data.source != "pairs":
@@ -197,7 +198,7 @@ class Recipe:
             raise RecipeError("keep_learned belongs to a [changes] table")
         if self.changes is None:
             return
-        if self.stage == "align_base" or self.initial is None:
+        if self.stage in ("align_base", "things") or self.initial is None:
             raise RecipeError(
                 "a [changes] table belongs to the align, tally or instruct stage, with an `initial`"
             )
