@@ -177,6 +177,7 @@ def test_either_an_initial_model_or_a_model_table(refused):
         ({"data": {"crowd_share": 1.1}}, "crowd_share"),
         ({"stage": "instruct", "data": {"source": "pairs", "path": "x"}}, "instruct"),
         ({"stage": "things", "data": {"source": "pairs", "path": "x"}}, "the things stage"),
+        ({"stage": "things"}, "the things stage needs `initial`"),
         ({"stage": "things", "changes": {"tells_list": True}}, "[changes] table belongs"),
         ({"model": {"vocab_size": "big"}}, "vocab_size"),
         ({"keep_learned": True}, "keep_learned belongs to a [changes] table"),

@@ -183,6 +183,8 @@ class Recipe:
         self._check_changes()
         if self.stage in ("things", "tally", "instruct") and self.data.source != "shapes":
             raise RecipeError(f"the {self.stage} stage learns from data.source `shapes` only")
+        if self.stage == "things" and self.initial is None:
+            raise RecipeError("the things stage needs `initial`, a model whose features are kept")
         if self.stage == "align_base":
             if self.initial is None or self.text_tower is None or self.data.source != "pairs":
                 raise RecipeError(

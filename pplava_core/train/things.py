@@ -3,7 +3,7 @@
 What a patch of a small thing shows is known as well as the tower's features tell it, and these
 were learned before anything read things off them. Here both learn together. What the language
 model has learned to read must not change under it, so the features may move away from what they
-were only a little: what is new finds room in directions that were hardly used.
+were only a little. Knows pictures and coverage; no texts.
 """
 
 from __future__ import annotations
@@ -87,30 +87,32 @@ class ThingsStage:
 
         The latter as a part of their variance, channel by channel.
         """
-        pictures = batch.frames.flatten(0, 1).to(self.video.device)
-        features = self.video.parts.tower(pictures)
-        with torch.no_grad():
-            before = self.before.to(pictures.device)(pictures).float()
-        told = self.video.parts.read_things(features.unflatten(0, batch.frames.shape[:2]))
-        held = held_loss(told.float().flatten(1, 3), batch.held.flatten(2, 3).to(told.device))
-        moved = (features.float() - before).square().mean((0, 1, 2)) / before.var((0, 1, 2))
-        numbers = {"held": held.item(), "moved": moved.mean().item()}
-        return held + _KEPT_SHARE * moved.mean(), numbers
+        told, moved = self._read(batch)
+        held = held_loss(told.flatten(1, 3), batch.held.flatten(2, 3).to(told.device))
+        return held + _KEPT_SHARE * moved, {"held": held.item(), "moved": moved.item()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Return in how many frames all sorts are counted right, and how far features moved."""
         right: list[Tensor] = []
-        moved: list[float] = []
+        far: list[float] = []
         for number in range(_VALIDATION_BATCHES):
             batch = self.batch(number, "validation")
-            pictures = batch.frames.to(self.video.device)
-            features = self.video.parts.tower(pictures.flatten(0, 1))
-            told = self.video.parts.read_things(features.unflatten(0, pictures.shape[:2]))
-            counts, true = told.float().sum((2, 3)).cpu(), batch.held.sum((2, 3))
+            told, moved = self._read(batch)
+            counts, true = told.cpu().sum((2, 3)), batch.held.sum((2, 3))
             right.append((counts.round() == true.round())[..., :SORTS].all(-1))
-            moved.append(self.loss(batch)[1]["moved"])
+            far.append(moved.item())
         return {
             "sorts": torch.cat(right).float().mean().item(),
-            "moved": float(np.mean(moved)),
+            "moved": float(np.mean(far)),
         }
+
+    def _read(self, batch: ThingsBatch) -> tuple[Tensor, Tensor]:
+        """Return what is read off patches ``(C, T, H, W, HELD)``, and how far features moved."""
+        pictures = batch.frames.flatten(0, 1).to(self.video.device)
+        features = self.video.parts.tower(pictures)
+        with torch.no_grad():
+            before = self.before.to(pictures.device)(pictures).float()
+        told = self.video.parts.read_things(features.unflatten(0, batch.frames.shape[:2]))
+        moved = (features.float() - before).square().mean((0, 1, 2)) / before.var((0, 1, 2))
+        return told.float(), moved.mean()
