@@ -44,9 +44,9 @@ _DESCRIPTIONS = 2
 _LEAD_IN_SHARE = 0.1
 _TURNS = 5
 _ANOTHER_SUBJECT_SHARE = 0.4
-"How many conversations end with a question of any type, about anything; these among them."
+"How many conversations end with a question of any type, about anything."
 _FREE_SHARE = 0.2
-"How many are such questions from the first on."
+"How many of all conversations are nothing but such questions; they are among those."
 _THERE_SHARE = 0.8
 """How many of all these are about something that is there. After words about one thing it is easy
 to deny another, and a question about nothing is worded like any other."""

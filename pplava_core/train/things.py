@@ -25,6 +25,8 @@ from pplava_core.train.recipe import Recipe
 
 _KEPT_SHARE = 3.0
 "How much it counts to move away from the old features, as a part of their variance."
+_LEAST = 1e-6
+"Variance that a channel is taken to have at least, so that one that never changes may stay so."
 _VALIDATION_BATCHES = 12
 
 
@@ -114,5 +116,6 @@ class ThingsStage:
         with torch.no_grad():
             before = self.before.to(pictures.device)(pictures).float()
         told = self.video.parts.read_things(features.unflatten(0, batch.frames.shape[:2]))
-        moved = (features.float() - before).square().mean((0, 1, 2)) / before.var((0, 1, 2))
+        spread = before.var((0, 1, 2)).clamp(min=_LEAST)
+        moved = (features.float() - before).square().mean((0, 1, 2)) / spread
         return told.float(), moved.mean()
